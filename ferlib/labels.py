@@ -1,0 +1,99 @@
+"""Ten people's votes -> what a net is trained towards (Barsoum et al. 2016, section 3).
+
+Votes are whole numbers of shape (N, 10): the eight EMOTIONS, then "unknown" and "non-face".
+"""
+
+import numpy as np
+
+EMOTIONS = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+)
+COLUMNS = (*EMOTIONS, "unknown", "non-face")
+SCHEMES = ("majority", "probability", "cross-entropy", "multi-target")
+
+# Section 3.2: an emotion is accepted as an answer when more than this share voted for it.
+ACCEPTED_SHARE = 0.3
+
+
+def drop_singles(votes: np.ndarray) -> np.ndarray:
+    """Set single votes to 0: an emotion that one person in ten saw is taken for a slip."""
+    votes = np.asarray(votes)
+    return np.where(votes > 1, votes, 0)
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """(N, 10) votes -> int8 (N,) index into EMOTIONS, -1 where no emotion has the majority.
+
+    An emotion has it with more than half of the votes left after single ones are dropped, with
+    "unknown" and "non-face" counted in that sum. This rule chooses the images of every accuracy.
+    """
+    left = drop_singles(votes)
+    top = left.argmax(axis=1)
+    wins = (2 * left.max(axis=1) > left.sum(axis=1)) & (top < len(EMOTIONS))
+    return np.where(wins, top, -1).astype(np.int8)
+
+
+def usable(votes: np.ndarray) -> np.ndarray:
+    """(N, 10) votes -> bool (N,): rows whose vote shares say something about an emotion.
+
+    The top class is an emotion, and the eight emotions hold more than half of the votes left.
+    Wider than the majority: a face that four call anger and four disgust teaches too.
+    """
+    left = drop_singles(votes)
+    emotions = left[:, : len(EMOTIONS)].sum(axis=1)
+    return (left.argmax(axis=1) < len(EMOTIONS)) & (2 * emotions > left.sum(axis=1))
+
+
+def trainable(votes: np.ndarray, scheme: str) -> np.ndarray:
+    """(N, 10) votes -> bool (N,): the rows that `scheme` can be trained on."""
+    return majority(votes) >= 0 if scheme == "majority" else usable(votes)
+
+
+def shares(votes: np.ndarray) -> np.ndarray:
+    """(N, 10) votes -> float32 (N, 8): each emotion's share of the emotion votes left.
+
+    Rows with no emotion left are all zero.
+    """
+    left = drop_singles(votes)[:, : len(EMOTIONS)].astype(np.float32)
+    return left / np.maximum(left.sum(axis=1, keepdims=True), 1)
+
+
+def targets(votes: np.ndarray, scheme: str, rng: np.random.Generator | None = None) -> np.ndarray:
+    """(N, 10) votes -> float32 (N, 8) targets of one of the paper's four schemes.
+
+    - "majority" (3.1): one-hot, the top emotion.
+    - "multi-target" (3.2): 1 for every emotion with more than 30 % of the votes, and for the top
+      one always; the loss asks for any of them (`ferlib.train.VoteLoss`).
+    - "probability" (3.3): one-hot, drawn from the shares; call it afresh every epoch with `rng`.
+    - "cross-entropy" (3.4): the shares themselves.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"unknown scheme {scheme!r}: expected one of {', '.join(SCHEMES)}")
+    share = shares(votes)
+    if scheme == "cross-entropy":
+        return share
+    if scheme == "majority":
+        return _one_hot(share.argmax(axis=1))
+    if scheme == "probability":
+        return _one_hot(_draw(share, rng or np.random.default_rng()))
+    left = drop_singles(votes)
+    asked = left[:, : len(EMOTIONS)] > ACCEPTED_SHARE * left.sum(axis=1, keepdims=True)
+    return np.maximum(asked, _one_hot(share.argmax(axis=1))).astype(np.float32)
+
+
+def _one_hot(emotions: np.ndarray) -> np.ndarray:
+    return np.eye(len(EMOTIONS), dtype=np.float32)[emotions]
+
+
+def _draw(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One emotion for each row by inverting its cumulative distribution."""
+    cumulative = share.cumsum(axis=1, dtype=np.float64)
+    point = rng.random((len(share), 1)) * cumulative[:, -1:]
+    return (point >= cumulative).sum(axis=1).clip(max=len(EMOTIONS) - 1)

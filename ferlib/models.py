@@ -1,0 +1,222 @@
+"""The networks, by name, and the three files that a trained one is kept in."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ferlib import runtime
+from ferlib.errors import FerlibError
+from ferlib.images import NORMALISATIONS
+from ferlib.labels import EMOTIONS
+
+mx = runtime.import_mxnet()
+from mxnet.gluon import SymbolBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A VGG-style net as data: blocks of (convolutions, channels), then dense layers."""
+
+    blocks: tuple[tuple[int, int], ...]
+    size: int  # the side of its gray input picture, in pixels
+    dense: tuple[int, ...] = ()  # hidden layers; none means global average pooling
+    batch_norm: bool = True
+    dropout: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)  # after each block's pooling
+    last_dropout: float = 0.5
+    normalise: str = "standardise"
+    note: str = ""
+
+
+PAPER = ((2, 64), (2, 128), (3, 256), (3, 256))
+SPECS = {
+    "vgg13": Spec(
+        PAPER,
+        size=64,
+        dense=(1024, 1024),
+        batch_norm=False,
+        normalise="equalise",
+        note="the paper's network (Barsoum et al. 2016, figure 3), 8.8 M parameters",
+    ),
+    "vgg13bn": Spec(
+        PAPER,
+        size=48,
+        dropout=(0.1, 0.1, 0.2, 0.3),
+        note="the same convolutions with BatchNorm, averaged instead of dense layers, 3.5 M",
+    ),
+    "vgg-tiny": Spec(
+        ((1, 16), (1, 32), (2, 64)),
+        size=48,
+        dropout=(0, 0.1, 0.1),
+        last_dropout=0.2,
+        note="for the drawn faces: trains in about a minute on two cores, 0.06 M",
+    ),
+}
+
+
+def create(name: str, ctx=None, seed: int | None = None) -> nn.HybridSequential:
+    """The net called `name` with He-initialised weights: float32 (N, 1, size, size) -> (N, 8).
+
+    What comes out are logits. The same `seed` gives the same weights.
+    """
+    if seed is not None:
+        mx.random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  MXNet's initialisers draw from both
+    net = build(spec(name), prefix=name.replace("-", "_") + "_")
+    net.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
+    return net
+
+
+def spec(name: str) -> Spec:
+    """The Spec called `name`; FerlibError lists the names there are."""
+    if name not in SPECS:
+        raise FerlibError(f"unknown network {name!r}: expected one of {', '.join(SPECS)}")
+    return SPECS[name]
+
+
+def build(spec: Spec, prefix: str) -> nn.HybridSequential:
+    """One loop over the spec. Shapes are complete, so nothing waits for a first batch."""
+    net = nn.HybridSequential(prefix=prefix)  # a prefix, so that stored names never vary
+    channels, side = 1, spec.size
+    with net.name_scope():
+        for (count, width), dropout in zip(spec.blocks, spec.dropout, strict=False):
+            for _ in range(count):
+                _convolution(net, channels, width, spec.batch_norm)
+                channels = width
+            net.add(nn.MaxPool2D(2), nn.Dropout(dropout))
+            side //= 2
+        if not spec.dense:
+            net.add(nn.GlobalAvgPool2D())
+            side = 1
+        net.add(nn.Flatten())
+        features = channels * side * side
+        for width in spec.dense:
+            net.add(nn.Dense(width, activation="relu", in_units=features))
+            net.add(nn.Dropout(spec.last_dropout))
+            features = width
+        if not spec.dense:
+            net.add(nn.Dropout(spec.last_dropout))
+        net.add(nn.Dense(len(EMOTIONS), in_units=features))
+    return net
+
+
+def _convolution(net, old: int, new: int, batch_norm: bool) -> None:
+    net.add(nn.Conv2D(new, 3, padding=1, in_channels=old, use_bias=not batch_norm))
+    if batch_norm:  # its shift makes the convolution's bias superfluous
+        net.add(nn.BatchNorm(in_channels=new))
+    net.add(nn.Activation("relu"))
+
+
+def parameters(net) -> int:
+    """How many numbers the net has learnt or keeps."""
+    return sum(int(np.prod(p.shape)) for p in net.collect_params().values())
+
+
+# ---------------------------------------------------------------- three files
+
+
+def weight_files(prefix) -> tuple[Path, Path, Path]:
+    """`model_store/ferplus` -> its -symbol.json, -0000.params and .json."""
+    prefix = str(prefix)
+    return tuple(Path(prefix + tail) for tail in ("-symbol.json", "-0000.params", ".json"))
+
+
+def save_weights(net, prefix, info: dict) -> None:
+    """Write the net's three files, each beside its name and then renamed.
+
+    `info` says what a server must know (input_size, normalise, temperature) and how the net came
+    about; `emotions` is added. The JSON comes last: without it the other two are not loaded.
+    """
+    mx.nd.waitall()  # BatchNorm's running statistics are written late
+    Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    beside = f"{prefix}.{os.getpid()}.tmp"
+    partial = weight_files(beside)
+    try:
+        symbol = net(mx.sym.var("data"))
+        symbol.save(str(partial[0]))
+        mx.nd.save(str(partial[1]), _stored(net, symbol))
+        text = json.dumps(info | {"emotions": EMOTIONS}, indent=2) + "\n"
+        partial[2].write_text(text)
+        for source, target in zip(partial, weight_files(prefix), strict=True):
+            os.replace(source, target)
+    finally:
+        for path in partial:
+            path.unlink(missing_ok=True)
+
+
+def _stored(net, symbol) -> dict:
+    auxiliary = set(symbol.list_auxiliary_states())
+    return {
+        ("aux:" if name in auxiliary else "arg:") + name: value.data(
+            value.list_ctx()[0]
+        ).as_in_context(mx.cpu())
+        for name, value in net.collect_params().items()
+    }
+
+
+def load_weights(prefix, ctx=None) -> tuple[SymbolBlock, dict]:
+    """The three files -> (hybridised net that gives logits, its JSON as a dict).
+
+    Raises FerlibError naming the file that is missing, or that belongs to another network.
+    """
+    symbol_file, params_file, info_file = weight_files(prefix)
+    for path in (info_file, symbol_file, params_file):
+        if not path.is_file():
+            raise FerlibError(
+                f"{path} is missing: a net is three files, "
+                f"{symbol_file.name}, {params_file.name} and {info_file.name}",
+                "weights_missing",
+            )
+    info = _read_info(info_file)
+    net = _import(symbol_file, params_file, ctx or mx.cpu())
+    _check_output(net, info, info_file, ctx or mx.cpu())
+    return net, info
+
+
+def _read_info(path: Path) -> dict:
+    try:
+        info = json.loads(path.read_text())
+        size, kind, emotions = info["input_size"], info["normalise"], info["emotions"]
+        float(info.get("temperature", 1.0))
+    except (ValueError, KeyError, TypeError) as error:
+        raise FerlibError(
+            f"{path} does not describe a net ({error!r}): expected JSON with input_size, "
+            f"normalise, temperature and emotions",
+            "weights_invalid",
+        ) from None
+    if list(emotions) != list(EMOTIONS) or kind not in NORMALISATIONS or not isinstance(size, int):
+        raise FerlibError(
+            f"{path} describes another kind of net: expected the emotions {', '.join(EMOTIONS)}, "
+            f"an input_size in pixels and normalise one of {', '.join(NORMALISATIONS)}",
+            "weights_invalid",
+        )
+    return info
+
+
+def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:
+    try:
+        net = SymbolBlock.imports(str(symbol_file), ["data"], str(params_file), ctx=ctx)
+    except Exception as error:  # MXNetError, AssertionError, KeyError ... by what is wrong
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise FerlibError(
+            f"{params_file} and {symbol_file} do not hold the same net: {reason[0][:120]}",
+            "weights_invalid",
+        ) from None
+    net.hybridize(static_alloc=True)
+    return net
+
+
+def _check_output(net, info: dict, info_file: Path, ctx) -> None:
+    size = info["input_size"]
+    try:
+        shape = net(mx.nd.zeros((1, 1, size, size), ctx=ctx)).shape
+    except Exception:  # a dense layer refuses the wrong size with an MXNetError
+        shape = None
+    if shape != (1, len(EMOTIONS)):
+        raise FerlibError(
+            f"{info_file} belongs to another net: with its input size of {size} pixels "
+            f"the net gives {shape or 'an error'}, expected {(1, len(EMOTIONS))}",
+            "weights_invalid",
+        )
