@@ -1,0 +1,69 @@
+# `make` alone lists the commands. Each sets up what it needs; a second run skips what is done.
+
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+PORT ?= 8080
+VARIANT := $(if $(filter 1,$(GPU)),--gpu,$(if $(filter 0,$(GPU)),--cpu))
+
+# .venv first for every command, and nothing of another Python's in it.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONPATH PYTHONHOME
+
+# Jupyter, matplotlib and ferlib keep caches in the home folder: lend them one where there is none.
+ifneq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/build/home
+$(shell mkdir -p build/home)
+endif
+
+.PHONY: help setup tutorial test lab serve stop bench pythons lint format clean
+
+help:
+	@echo "make tutorial   run every notebook on drawn faces, pack the weights, serve them, ask once"
+	@echo "make test       run the tests"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make serve      pack the shipped weights and serve them (PORT=8080)"
+	@echo "make stop       stop the server"
+	@echo "make bench      run the benchmarks and write results/"
+	@echo "make pythons    try ferlib on every Python and NumPy found on this machine"
+	@echo "make lint       check style;  make format  mends it"
+	@echo "make setup      make .venv and install the pinned packages (the others do it when needed)"
+	@echo "make clean      remove .venv and what was built; runs/ and data/ stay"
+	@echo ""
+	@echo "GPU=1 after setup or tutorial takes MXNet's CUDA build, GPU=0 goes back to the CPU's."
+
+setup:
+	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VARIANT)
+
+tutorial: setup
+	@$(PY) scripts/tutorial.py
+
+test: setup
+	@echo "tests: running"
+	@$(PY) -m pytest -q -rs
+
+lab: setup
+	@$(PY) -m jupyter lab notebooks
+
+serve: setup
+	@$(PY) -m ferlib.cli pack
+	@$(PY) -m ferlib.cli serve --port $(PORT)
+
+stop:
+	@test ! -x $(PY) || $(PY) -m ferlib.cli stop
+
+bench: setup
+	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(PY) "$$file"; done
+
+pythons: setup
+	@$(PY) scripts/try_pythons.py
+
+lint: setup
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: setup
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+clean:
+	rm -rf .venv build dist logs model_store/*.mar
