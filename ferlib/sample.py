@@ -467,7 +467,7 @@ def write(folder: str | Path, n: Sequence[int] = (3000, 400, 400), seed: int = 0
 
 
 def _store(folder: Path, tables: dict[str, Iterable]) -> None:
-    """Write every table beside its place, then put all in place: whole files or none."""
+    """Write every table beside its place, then put all in place: never half a file."""
     folder.mkdir(parents=True, exist_ok=True)
     waiting = {folder / f".{name}.{os.getpid()}": folder / name for name in tables}
     try:
