@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ferlib import runtime
 from ferlib.errors import FerlibError
-from ferlib.images import NORMALISATIONS
+from ferlib.images import NORMALISATIONS, prepare
 from ferlib.labels import EMOTIONS
 
 mx = runtime.import_mxnet()
@@ -63,7 +64,7 @@ def create(name: str, ctx=None, seed: int | None = None) -> nn.HybridSequential:
     """
     if seed is not None:
         mx.random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  MXNet's initialisers draw from both
+        np.random.seed(seed)  # MXNet's initialisers draw from both
     net = build(spec(name), prefix=name.replace("-", "_") + "_")
     net.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     return net
@@ -112,6 +113,22 @@ def _convolution(net, old: int, new: int, batch_norm: bool) -> None:
 def parameters(net) -> int:
     """How many numbers the net has learnt or keeps."""
     return sum(int(np.prod(p.shape)) for p in net.collect_params().values())
+
+
+def predict(net, crops, info: dict, flip: bool = False) -> np.ndarray:
+    """Gray or RGB uint8 crops, an array or a list -> float32 (N, 8) probabilities.
+
+    The one way from a picture to an answer, in training, evaluation and serving. `info` is the
+    JSON of the weights; `flip` averages each picture with its mirror image.
+    """
+    ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+    scores = [np.empty((0, len(EMOTIONS)), np.float32)]
+    for start in range(0, len(crops), 64):
+        batch = prepare(crops[start : start + 64], info["input_size"], info["normalise"])
+        each = [batch, batch[..., ::-1]] if flip else [batch]
+        logits = (net(mx.nd.array(x, ctx=ctx)) / info.get("temperature", 1.0) for x in each)
+        scores.append(sum(mx.nd.softmax(x).asnumpy() for x in logits) / len(each))
+    return np.concatenate(scores)
 
 
 # ---------------------------------------------------------------- three files
@@ -197,7 +214,9 @@ def _read_info(path: Path) -> dict:
 
 def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:
     try:
-        net = SymbolBlock.imports(str(symbol_file), ["data"], str(params_file), ctx=ctx)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "cannot decide type": the first batch decides it
+            net = SymbolBlock.imports(str(symbol_file), ["data"], str(params_file), ctx=ctx)
     except Exception as error:  # MXNetError, AssertionError, KeyError ... by what is wrong
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FerlibError(

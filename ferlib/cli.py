@@ -1,0 +1,266 @@
+"""The `ferlib` command: a thin layer over the package."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, fields
+from datetime import date
+from pathlib import Path
+
+from ferlib import __version__
+from ferlib.errors import FerlibError
+from ferlib.labels import SCHEMES
+
+WEIGHTS = "model_store/ferplus"
+PROTOCOLS = ("fer2013new.csv", "label.csv")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; 0 done, 1 failed, 2 wrong usage. A user's mistake is two plain lines."""
+    args = _parser().parse_args(argv)
+    try:
+        result = args.run(args)
+        if args.json and result is not None:
+            print(json.dumps(result))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `ferlib ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except FerlibError as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename or 'ferlib'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return _failed("stopped")
+    return 0
+
+
+def _failed(message: str) -> int:
+    lines = message.strip().splitlines()[:2]
+    print("\n".join(["ferlib: " + lines[0], *lines[1:]]), file=sys.stderr)
+    return 1
+
+
+# ---------------------------------------------------------------- subcommands
+
+
+def _prepare(args) -> dict:
+    from ferlib import fer2013
+
+    data = fer2013.prepare(args.fer2013, args.ferplus, args.out)
+    print(fer2013.table(data))
+    return {protocol: fer2013.account(data, protocol) for protocol in data.votes}
+
+
+def _train(args) -> dict:
+    from ferlib import fer2013, train
+
+    data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
+    given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
+    recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
+    splits = [
+        data.split("train", args.protocol, "usable", args.without_duplicates)[:2],
+        data.split("valid", args.protocol)[:2],
+    ]
+    run = Path(args.run_folder or f"runs/{Path(args.out).name}")
+    net, log = train.fit(*splits, recipe, run)
+    info = train.describe_net(net, recipe, log, splits[1], args.protocol)
+    info["trained"] = {
+        "command": "ferlib " + " ".join(sys.argv[1:]),
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+        "data": Path(data.source).name,
+        "pictures": len(splits[0][0]),
+        "recipe": asdict(recipe),
+    }
+    from ferlib import models
+
+    models.save_weights(net, args.out, info)
+    print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
+    return {"weights": args.out, "valid": info["valid"], "log": str(run / "log.csv")}
+
+
+def _commit() -> str:
+    """The checkout's commit, "" outside one; "+" when tracked files differ from it."""
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
+def _evaluate(args) -> dict:
+    from ferlib import evaluate
+
+    result = evaluate.evaluate(
+        args.weights, args.split, args.protocol, folder=args.data, flip=args.tta == "flip"
+    )
+    print(evaluate.report(result))
+    return result
+
+
+def _predict(args) -> dict | None:
+    from ferlib.faces import Recognizer
+
+    fer = Recognizer(weights=args.weights, flip=args.tta == "flip")
+    failed, found = [], []
+    for photo in args.photos:
+        try:
+            faces = fer(photo)
+        except FerlibError as error:
+            failed.append(str(error))
+            continue
+        answer = {"photo": photo, "faces": [asdict(face) for face in faces]}
+        found.append(answer)
+        if not args.json:
+            print(_faces_line(photo, faces))
+        if args.out:
+            _draw(fer, photo, faces, Path(args.out))
+    if args.json:
+        print(json.dumps({"photos": found}))
+    if failed:
+        rest = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise FerlibError(failed[0] + rest)
+    return None
+
+
+def _faces_line(photo: str, faces: list) -> str:
+    if not faces:
+        return f"{photo}: no face found"
+    each = (f"{f.emotion} {f.scores[f.emotion]:.2f} at {tuple(f.box)}" for f in faces)
+    return f"{photo}: " + ", ".join(each)
+
+
+def _draw(fer, photo: str, faces: list, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (Path(photo).stem + "-ferlib.png")
+    partial = path.with_suffix(".tmp")
+    fer.draw(photo, faces).save(partial, "PNG")
+    os.replace(partial, path)
+
+
+def _pack(args) -> dict:
+    from ferlib import archive
+
+    path = archive.pack(args.weights, args.out)
+    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return {"archive": str(path)}
+
+
+def _serve(args) -> dict:
+    from ferlib import server
+
+    raise NotImplementedError
+
+
+def _stop(args) -> dict:
+    from ferlib import server
+
+    raise NotImplementedError
+
+
+def _models(args) -> dict:
+    from ferlib import models
+
+    for name, spec in models.SPECS.items():
+        print(f"{name:10} {spec.size} x {spec.size} pixels, {spec.note}")
+    return {name: asdict(spec) for name, spec in models.SPECS.items()}
+
+
+def _info(args) -> dict:
+    from ferlib import runtime
+
+    found = runtime.describe()
+    for key, value in found.items():
+        print(f"{key:10} {value}")
+    return found
+
+
+# ---------------------------------------------------------------- arguments
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults where there are any, and nothing where there are none."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ferlib", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"ferlib {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _data_commands(commands)
+    _use_commands(commands)
+    return parser
+
+
+def _add(commands, name: str, run, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text, formatter_class=_Formatter)
+    command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="end with one JSON object on stdout")
+    return command
+
+
+def _data_commands(commands) -> None:
+    prepare = _add(commands, "prepare", _prepare, "read FER2013 and its FER+ votes, once")
+    prepare.add_argument(
+        "--fer2013", required=True, metavar="FILE", help="fer2013.tar.gz, a .csv of FER2013"
+    )
+    prepare.add_argument(
+        "--ferplus", required=True, metavar="FILE", help="fer2013new.csv, or the folder with it"
+    )
+    prepare.add_argument("--out", default="data", metavar="FOLDER", help="where to keep it")
+    train = _add(commands, "train", _train, "train a net on the FER+ votes")
+    _train_arguments(train)
+    evaluate = _add(commands, "evaluate", _evaluate, "measure a net on one split")
+    evaluate.add_argument("--split", choices=("train", "valid", "test"), default="valid")
+    evaluate.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the votes")
+    _weights_arguments(evaluate)
+    evaluate.add_argument("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
+
+
+def _train_arguments(train) -> None:
+    add = train.add_argument
+    add("--out", default="runs/net/net", metavar="PREFIX", help="the net's three files")
+    add("--run-folder", metavar="FOLDER", help="checkpoints and log.csv (default: runs/NAME)")
+    add("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
+    add("--sample", action="store_true", help="train on the drawn faces instead of FER2013")
+    add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the votes")
+    add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
+    add("--net", help="see `ferlib models` (default: vgg13bn)")
+    add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
+    add("--epochs", type=int)
+    add("--batch-size", type=int)
+    add("--lr", type=float, help="the peak learning rate")
+    add("--weight-decay", type=float)
+    add("--seed", type=int)
+    add("--precision", choices=("auto", "float32", "bfloat16"))
+
+
+def _use_commands(commands) -> None:
+    predict = _add(commands, "predict", _predict, "read the emotions in photographs")
+    predict.add_argument("photos", nargs="+", metavar="PHOTO")
+    predict.add_argument("--out", metavar="FOLDER", help="also write annotated copies there")
+    _weights_arguments(predict)
+    pack = _add(commands, "pack", _pack, "pack a net into an archive for Multi Model Server")
+    pack.add_argument("--weights", default=None, metavar="PREFIX", help="default: the shipped net")
+    pack.add_argument("--out", default="model_store/fer.mar", metavar="FILE")
+    serve = _add(commands, "serve", _serve, "serve the archive with Multi Model Server")
+    serve.add_argument("--port", type=int, default=8080)
+    serve.add_argument("--archive", default="model_store/fer.mar", metavar="FILE")
+    serve.add_argument("--foreground", action="store_true", help="stay until Ctrl-C")
+    _add(commands, "stop", _stop, "stop the server that `ferlib serve` started")
+    _add(commands, "models", _models, "list the networks")
+    _add(commands, "info", _info, "say what MXNet runs on here: device, precision, threads")
+
+
+def _weights_arguments(command) -> None:
+    command.add_argument("--weights", metavar="PREFIX", help="default: the shipped net")
+    command.add_argument("--tta", choices=("none", "flip"), default="none")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

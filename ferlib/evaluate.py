@@ -1,0 +1,96 @@
+"""How well probabilities agree with the voters: the figures, and `ferlib evaluate`."""
+
+import numpy as np
+
+from ferlib import labels
+from ferlib.errors import FerlibError
+
+
+def evaluate(
+    weights=None,
+    split: str = "valid",
+    protocol: str = "fer2013new.csv",
+    folder=None,
+    flip: bool = False,
+) -> dict:
+    """Measure stored weights (default: the shipped net) on a split's majority images.
+
+    `protocol` names the vote file that decides which images count and what they show.
+    """
+    from ferlib import fer2013
+    from ferlib.faces import Recognizer
+
+    fer = Recognizer(weights=weights, flip=flip)
+    data = fer2013.load(folder)
+    pictures, votes, _ = data.split(split, protocol)
+    result = {"weights": fer.info.get("name", ""), "split": split, "protocol": protocol}
+    return result | {"tta": "flip" if flip else "none"} | measure(fer.classify(pictures), votes)
+
+
+def report(result: dict) -> str:
+    """The figures of `evaluate` as a few lines of text."""
+    lines = [
+        f"{result['split']} split by {result['protocol']}, majority images, n = {result['n']}",
+        f"accuracy {result['accuracy']:.4f}   balanced {result['balanced_accuracy']:.4f}"
+        f"   KL to the voters {result['kl']:.4f}   calibration error {result['ece']:.4f}",
+    ]
+    counts = np.sum(result["confusion"], axis=1)
+    for (name, accuracy), count in zip(result["per_emotion"].items(), counts, strict=True):
+        lines.append(
+            f"  {name:10} {'-' if accuracy is None else f'{accuracy:.3f}':>6}  n = {count}"
+        )
+    return "\n".join(lines)
+
+
+def measure(scores: np.ndarray, votes: np.ndarray) -> dict:
+    """Probabilities (N, 8) and votes (N, 10) -> figures over the n images with a majority.
+
+    accuracy, accuracy per emotion (None where there are no images) and their mean; loss and kl,
+    the mean cross-entropy and divergence (Kullback-Leibler) to the shares; ece, the calibration
+    error in 15 equal bins (Guo et al. 2017); confusion, majority in rows and prediction in columns.
+    """
+    majority = labels.majority(votes)
+    kept = majority >= 0
+    scores, truth, share = scores[kept], majority[kept], labels.shares(votes[kept])
+    if not len(truth):
+        raise FerlibError("none of these images has a majority emotion: nothing to measure")
+    guess = scores.argmax(axis=1)
+    confusion = np.zeros((len(labels.EMOTIONS),) * 2, int)
+    np.add.at(confusion, (truth, guess), 1)
+    with np.errstate(invalid="ignore"):
+        recall = confusion.diagonal() / confusion.sum(axis=1)
+    logs = np.log(np.maximum(scores, 1e-12))
+    entropy = -(share * np.log(np.maximum(share, 1e-12))).sum(axis=1)
+    loss = -(share * logs).sum(axis=1)
+    return {
+        "n": len(truth),
+        "accuracy": round(float((guess == truth).mean()), 5),
+        "loss": round(float(loss.mean()), 5),
+        "kl": round(float((loss - entropy).mean()), 5),
+        "ece": round(calibration_error(scores.max(axis=1), guess == truth), 5),
+        "balanced_accuracy": round(float(np.nanmean(recall)), 5),
+        "per_emotion": {
+            name: None if np.isnan(value) else round(float(value), 5)
+            for name, value in zip(labels.EMOTIONS, recall, strict=True)
+        },
+        "confusion": confusion.tolist(),
+    }
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Mean distance between confidence (N,) and accuracy over equal bins, weighted by size."""
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(which, confidence - correct, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def fit_temperature(logits: np.ndarray, share: np.ndarray) -> float:
+    """The one temperature that makes softmax(logits / T) fit the vote shares best (Guo 2017)."""
+    tried = np.exp(np.linspace(np.log(0.3), np.log(3), 200))
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        return -(share * (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))).sum()
+
+    return round(float(min(tried, key=loss)), 3)

@@ -1,0 +1,280 @@
+"""Loss, loop and checkpoints."""
+
+import csv
+import json
+import os
+import shutil
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ferlib import images, labels, models, runtime
+from ferlib.errors import FerlibError
+from ferlib.evaluate import fit_temperature, measure
+from ferlib.images import Augmentation
+
+mx = runtime.import_mxnet()
+from mxnet import autograd, gluon  # noqa: E402  (after import_mxnet has prepared it)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides which weights come out, besides the data and the machine."""
+
+    net: str = "vgg13bn"
+    scheme: str = "cross-entropy"
+    epochs: int = 18
+    batch_size: int = 128
+    lr: float = 0.1  # the peak; warmed up linearly, then a cosine to 0
+    warmup: float = 0.1  # of all steps
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    normalise: str = ""  # the net's own when empty
+    seed: int = 0
+    precision: str = "auto"  # bfloat16 where it pays (`runtime.fast_bfloat16`), else float32
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def normalisation(self) -> str:
+        return self.normalise or models.spec(self.net).normalise
+
+    def served(self) -> dict:
+        """What must travel with the weights, so that serving cannot differ from training."""
+        size = models.spec(self.net).size
+        return {"input_size": size, "normalise": self.normalisation, "temperature": 1.0}
+
+
+# ---------------------------------------------------------------- loss
+
+
+class VoteLoss(gluon.HybridBlock):
+    """Logits (N, 8), targets (N, 8) -> loss (N,), after sections 3.1 to 3.4 of the paper.
+
+    Cross-entropy to the targets; for "multi-target" the smallest loss among accepted emotions.
+    """
+
+    def __init__(self, scheme: str = "cross-entropy", **kwargs):
+        super().__init__(**kwargs)
+        self.scheme = scheme
+
+    def hybrid_forward(self, F, logits, targets):
+        log_scores = F.log_softmax(logits, axis=-1)
+        if self.scheme == "multi-target":
+            return -F.max(log_scores - (1 - targets) * 1e9, axis=-1)
+        return -F.sum(targets * log_scores, axis=-1)
+
+
+# ---------------------------------------------------------------- precision
+
+
+def in_bfloat16(net, size: int) -> gluon.SymbolBlock:
+    """The same parameters (float32) behind a graph that convolves in bfloat16.
+
+    MXNet's `amp.init` would change every net of the process, and what they export; converting
+    one graph leaves `net` as it was.
+    """
+    from mxnet.contrib import amp
+
+    data = mx.sym.var("data")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "cannot decide type": it is decided at the first batch
+        graph = amp.convert_symbol(net(data), target_dtype="bfloat16", cast_optional_params=False)
+        return gluon.SymbolBlock(graph, data, params=net.collect_params())
+
+
+def _for_training(net, recipe: Recipe, ctx: list):
+    precision = recipe.precision
+    if precision == "auto":
+        on_cpu = ctx[0].device_type == "cpu"
+        precision = "bfloat16" if on_cpu and runtime.fast_bfloat16() else "float32"
+    fast = in_bfloat16(net, models.spec(recipe.net).size) if precision == "bfloat16" else net
+    fast.hybridize(static_alloc=True, static_shape=True)
+    return fast, precision
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def fit(train, valid, recipe: Recipe, folder=None, ctx=None, progress: bool = True):
+    """Train by `recipe`; -> (net, log), the log a list of one dict an epoch.
+
+    `train` and `valid` are (pictures uint8 (N, 48, 48), votes (N, 10)). Rows that the scheme
+    cannot learn from are left out of `train`; `valid` is judged by the majority rule.
+    With a `folder`, every epoch is kept there as one rename, and the same call after a kill
+    goes on from it and ends with the same weights; `log.csv` there can be plotted.
+    """
+    ctx = ctx or runtime.contexts()
+    run = _Run(recipe, ctx)
+    if folder is not None:
+        _resume(run, Path(folder))
+    pictures, votes = _rows(train, recipe)
+    run.steps = len(pictures) // recipe.batch_size
+    for epoch in range(len(run.log) + 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        loss = _epoch(run, epoch, pictures, votes, progress)
+        rate = run.steps * recipe.batch_size / (time.perf_counter() - started)
+        row = {"epoch": epoch, "lr": run.rate(epoch * run.steps), "images_per_s": round(rate, 1)}
+        row |= {"train_loss": round(loss, 5)} | _validation(run, valid)
+        run.log.append(row)
+        if folder is not None:
+            _keep(run, Path(folder))
+        if progress:
+            print(_line(row, recipe.epochs), flush=True)
+    return run.net, run.log
+
+
+class _Run:
+    """Net, trainer and log of one training run."""
+
+    def __init__(self, recipe: Recipe, ctx: list):
+        self.recipe, self.ctx, self.log, self.steps = recipe, ctx, [], 0
+        self.net = models.create(recipe.net, ctx=ctx, seed=recipe.seed)
+        self.fast, self.precision = _for_training(self.net, recipe, ctx)
+        self.loss = VoteLoss(recipe.scheme)
+        self.loss.hybridize()
+        how = {"learning_rate": recipe.lr, "momentum": recipe.momentum, "wd": recipe.weight_decay}
+        self.trainer = gluon.Trainer(self.net.collect_params(), "nag", how)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: up in a line, down in a cosine."""
+        total = self.recipe.epochs * self.steps
+        warmup = int(self.recipe.warmup * total)
+        schedule = mx.lr_scheduler.CosineScheduler(total, self.recipe.lr, 0.0, warmup)
+        return round(float(schedule(step)), 6)
+
+
+def _rows(split, recipe: Recipe):
+    pictures, votes = split
+    rows = labels.trainable(votes, recipe.scheme)
+    if rows.sum() < recipe.batch_size:
+        raise FerlibError(
+            f"{rows.sum()} pictures to train on are fewer than one batch of {recipe.batch_size}: "
+            f"use more data or a smaller batch size"
+        )
+    return pictures[rows], votes[rows]
+
+
+def _epoch(run: _Run, epoch: int, pictures, votes, progress: bool) -> float:
+    """One pass in a new order with new augmentation -> the mean loss of its pictures."""
+    recipe, size = run.recipe, models.spec(run.recipe.net).size
+    # All chance comes from (seed, epoch): an epoch is the same after a restart.
+    rng = np.random.default_rng([recipe.seed, epoch])
+    mx.random.seed(int(rng.integers(2**31)))
+    targets = labels.targets(votes, recipe.scheme, rng)
+    order = rng.permutation(len(pictures))[: run.steps * recipe.batch_size]
+    total = mx.nd.zeros(1)
+    bar = tqdm(
+        order.reshape(run.steps, -1),
+        desc=f"epoch {epoch}/{recipe.epochs}",
+        unit="img",
+        unit_scale=recipe.batch_size,
+        disable=None if progress else True,
+        leave=False,
+    )
+    for step, rows in enumerate(bar):
+        run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + step))
+        batch = images.augment(pictures[rows], size, rng, recipe.augmentation)
+        total += _step(run, images.normalised(batch, recipe.normalisation), targets[rows])
+        # Waiting keeps the picture work and the net's threads from fighting for the cores.
+        total.wait_to_read()
+    mx.nd.waitall()
+    return float(total.asscalar()) / len(order)
+
+
+def _step(run: _Run, batch: np.ndarray, targets: np.ndarray):
+    """Forward, backward and update on every device -> the summed loss."""
+    xs = gluon.utils.split_and_load(batch, run.ctx)
+    ys = gluon.utils.split_and_load(targets, run.ctx)
+    with autograd.record():
+        losses = [run.loss(run.fast(x), y) for x, y in zip(xs, ys, strict=True)]
+    autograd.backward(losses)
+    run.trainer.step(len(batch))
+    return sum(loss.sum().as_in_context(mx.cpu()) for loss in losses)
+
+
+def _validation(run: _Run, valid) -> dict:
+    # Inference leaves convolution weights in oneDNN's own layout, and the next Nesterov update
+    # (MXNet 1.9.1) then decays the wrong elements. So a copy is judged, not the net in training.
+    judged = models.create(run.recipe.net, ctx=run.ctx[:1])
+    pairs = zip(judged.collect_params().values(), run.net.collect_params().values(), strict=True)
+    for copy, original in pairs:
+        copy.set_data(original.data(run.ctx[0]))
+    result = measure(models.predict(judged, valid[0], run.recipe.served()), valid[1])
+    return {"valid_loss": result["loss"], "valid_accuracy": result["accuracy"]}
+
+
+def _line(row: dict, epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:3}/{epochs}  {row['images_per_s']:7.1f} images/s  lr {row['lr']:.4f}"
+        f"  train loss {row['train_loss']:.4f}  valid loss {row['valid_loss']:.4f}"
+        f"  valid accuracy {row['valid_accuracy']:.4f}"
+    )
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def _keep(run: _Run, folder: Path) -> None:
+    """Write a whole checkpoint beside the last one, rename it, then drop the last one."""
+    epoch = len(run.log)
+    final, partial = folder / f"epoch-{epoch:04d}", folder / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    mx.nd.waitall()  # BatchNorm's running statistics are written late
+    run.net.save_parameters(str(partial / "net.params"))
+    run.trainer.save_states(str(partial / "trainer.states"))
+    state = {"recipe": asdict(run.recipe), "precision": run.precision, "log": run.log}
+    (partial / "state.json").write_text(json.dumps(state))
+    os.replace(partial, final)
+    for old in folder.glob("epoch-*"):
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+    _write_log(run.log, folder / "log.csv")
+
+
+def _resume(run: _Run, folder: Path) -> None:
+    """Take up the newest checkpoint in `folder`, if there is one of the same recipe."""
+    kept = sorted(folder.glob("epoch-*/state.json"))
+    if not kept:
+        return
+    state = json.loads(kept[-1].read_text())
+    mine = json.loads(json.dumps(asdict(run.recipe)))
+    differs = [key for key in mine if mine[key] != state["recipe"].get(key)]
+    if differs:
+        raise FerlibError(
+            f"{folder} holds a run with another {', '.join(differs)}: "
+            f"name another folder, or remove this one"
+        )
+    run.net.load_parameters(str(kept[-1].parent / "net.params"), ctx=run.ctx)
+    run.trainer.load_states(str(kept[-1].parent / "trainer.states"))
+    run.log = state["log"]
+    _write_log(run.log, folder / "log.csv")
+
+
+def _write_log(log: list[dict], path: Path) -> None:
+    partial = path.with_suffix(".tmp")
+    with open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, log[0].keys())
+        writer.writeheader()
+        writer.writerows(log)
+    os.replace(partial, path)
+
+
+def describe_net(net, recipe: Recipe, log: list[dict], valid, protocol: str) -> dict:
+    """The JSON that goes with trained weights: how to serve them, and how good they are.
+
+    One temperature is fitted on the validation split; accuracy does not depend on it.
+    """
+    info = recipe.served()
+    scores = models.predict(net, valid[0], info)
+    kept = labels.majority(valid[1]) >= 0
+    logits = np.log(np.maximum(scores[kept], 1e-12))
+    info["temperature"] = fit_temperature(logits, labels.shares(valid[1][kept]))
+    figures = measure(models.predict(net, valid[0], info), valid[1])
+    figures["ece_before_temperature"] = measure(scores, valid[1])["ece"]
+    conditions = {"split": "valid", "protocol": protocol, "seeds": [recipe.seed]}
+    return info | {"network": recipe.net, "valid": conditions | figures, "epochs": len(log)}
