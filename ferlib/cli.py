@@ -65,11 +65,12 @@ def _train(args) -> dict:
         data.split("valid", args.protocol)[:2],
     ]
     run = Path(args.run_folder or f"runs/{Path(args.out).name}")
+    commit = _commit()  # before hours pass and the checkout moves on
     net, log = train.fit(*splits, recipe, run)
     info = train.describe_net(net, recipe, log, splits[1], args.protocol)
     info["trained"] = {
         "command": "ferlib " + " ".join(sys.argv[1:]),
-        "commit": _commit(),
+        "commit": commit,
         "date": date.today().isoformat(),
         "data": Path(data.source).name,
         "pictures": len(splits[0][0]),
