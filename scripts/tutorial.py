@@ -1,0 +1,151 @@
+"""Run every notebook, then pack the shipped net, serve it, and ask it about a photograph.
+
+    make tutorial
+
+Executed copies go to build/notebooks, the committed ones stay as they are. Whatever happens,
+Ctrl-C included, no process that this started is left when it ends.
+"""
+
+import ctypes
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import requests
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+FERLIB = (sys.executable, "-m", "ferlib.cli")
+CELL_SECONDS = 900  # far above the slowest cell: a cell that hangs fails instead
+_BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in Linux's prctl.h
+
+
+class TutorialError(Exception):
+    """What failed, in plain lines."""
+
+
+def main() -> int:
+    os.chdir(ROOT)
+    ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1)  # children of children come to us when orphaned
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started with `&`
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    began = time.monotonic()
+    try:
+        use_drawn_faces()
+        for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+            run_notebook(path)
+        answer = serve_and_ask(photograph())
+    except (TutorialError, subprocess.CalledProcessError, OSError) as error:
+        print(f"tutorial: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ntutorial: stopped", file=sys.stderr)
+        return 130
+    finally:
+        end_children()
+    print(json.dumps(answer, indent=2))
+    print(f"tutorial: done in {(time.monotonic() - began) / 60:.1f} minutes, the server is stopped")
+    return 0
+
+
+# ---------------------------------------------------------------- notebooks
+
+
+def use_drawn_faces() -> None:
+    """The tutorial is the same for everybody: real data in data/ does not change what it runs."""
+    os.environ.pop("FERLIB_DATA", None)
+    if any(path.name != "README.md" for path in (ROOT / "data").glob("*")):
+        from ferlib import sample
+
+        sample.write(BUILD / "sample")
+        os.environ["FERLIB_DATA"] = str(BUILD / "sample")
+
+
+def run_notebook(path: Path) -> None:
+    """Execute one notebook from its first cell to its last; print its name and seconds."""
+    print(f"notebook: {path.stem:16}", end=" ", flush=True)
+    began = time.monotonic()
+    executed = BUILD / "notebooks" / path.name
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    command = [Path(sys.executable).with_name("jupyter-execute"), path, f"--output={executed}"]
+    how = ["--kernel_name=python3", f"--timeout={CELL_SECONDS}"]
+    done = subprocess.run([*command, *how], capture_output=True, text=True)
+    if done.returncode:
+        print("failed")
+        raise TutorialError(f"{path.name} failed\n{the_error(done.stderr)}")
+    print(f"{time.monotonic() - began:6.1f} s", flush=True)
+
+
+def the_error(log: str) -> str:
+    """What jupyter-execute says about the cell, without colours and without its own traceback."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    return plain[plain.find("An error occurred while executing") :].strip()[-5000:]
+
+
+# ---------------------------------------------------------------- the server
+
+
+def photograph() -> bytes:
+    """The astronaut Eileen Collins, smiling (NASA, public domain), as a JPEG."""
+    from skimage import data
+
+    jpeg = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(jpeg, "JPEG", quality=95)
+    return jpeg.getvalue()
+
+
+def serve_and_ask(jpeg: bytes) -> dict:
+    """Pack, serve on a free port, post the picture; the server's answer. Stops the server."""
+    port = free_port()
+    subprocess.run([*FERLIB, "pack"], check=True)
+    try:
+        subprocess.run([*FERLIB, "serve", "--port", str(port)], check=True)
+        print("server: asking about skimage.data.astronaut()", flush=True)
+        reply = requests.post(
+            f"http://127.0.0.1:{port}/predictions/fer",
+            data=jpeg,
+            headers={"Content-Type": "image/jpeg"},
+            timeout=60,
+        )
+    finally:
+        subprocess.run([*FERLIB, "stop"], check=False)
+    if reply.status_code != 200:
+        raise TutorialError(f"the server answered {reply.status_code}: {reply.text[:500]}")
+    return reply.json()
+
+
+def free_port() -> int:
+    """A port that nothing listens on, with the next one, which the server manages itself by."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def end_children() -> None:
+    """End every process that this one started, at whatever remove, and wait until it is gone."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        child.terminate()
+    _, stubborn = psutil.wait_procs(children, timeout=5)
+    for child in stubborn:
+        child.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
