@@ -1,0 +1,289 @@
+"""Every picture shows the numbers it was given."""
+
+import csv
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from ferlib import plots, sample
+from ferlib.labels import COLUMNS, EMOTIONS
+
+VOTES = np.array(
+    [
+        [4, 0, 0, 1, 3, 2, 0, 0, 0, 0],
+        [0, 9, 1, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 2, 0, 0, 0, 8, 0, 0, 0],
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    return np.array([sample.draw(emotion, rng) for emotion in ("anger", "happiness", "fear")])
+
+
+def heights(ax) -> list[float]:
+    return [bar.get_height() for bar in ax.patches]
+
+
+def names(ax) -> list[str]:
+    return [label.get_text() for label in ax.get_xticklabels()]
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def colours(ax) -> list[tuple]:
+    return [bar.get_facecolor()[:3] for bar in ax.patches]
+
+
+def drawn(figure) -> Figure:
+    """The figure after matplotlib has really drawn it."""
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+    return figure
+
+
+def test_faces_stand_over_their_votes(pictures):
+    axes = drawn(plots.faces_with_votes(pictures, VOTES, columns=2)).axes
+    faces = [ax for ax in axes if ax.images]
+    bars = [ax for ax in axes if not ax.images]
+    assert [ax.get_title() for ax in faces] == ["no majority", "happiness", "fear"]
+    for ax, picture in zip(faces, pictures, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), picture)
+    for ax, votes in zip(bars, VOTES, strict=True):
+        assert heights(ax) == votes.tolist() and names(ax) == list(COLUMNS)
+        assert colours(ax) == [to_rgb(plots.COLOURS[name]) for name in COLUMNS]
+    for ax, face in zip(bars, faces, strict=True):
+        assert ax.get_position().y1 <= face.get_position().y0
+
+
+def test_grid_shows_every_picture_once(pictures):
+    axes = drawn(plots.grid(pictures, ["a", "b", "c"], columns=2)).axes
+    assert [ax.get_title() for ax in axes] == ["a", "b", "c"]
+    assert [ax.images[0].get_array().mean() for ax in axes] == [p.mean() for p in pictures]
+    assert len(drawn(plots.grid(pictures)).axes) == 3
+
+
+def test_black_and_white_mean_0_and_255():
+    image = plots.grid(np.full((1, 4, 4), 128, np.uint8)).axes[0].images[0]
+    assert image.get_clim() == (0, 255)
+
+
+def test_split_counts_are_stacked_shares():
+    account = {
+        "train": {"rows": 100, "kept": 80, "no_majority": 15, "no_name": 5, "usable": 90},
+        "test": {"rows": 10, "kept": 10},
+    }
+    ax = drawn(plots.split_counts(account)).axes[0]
+    widths = np.array([bar.get_width() for bar in ax.patches]).reshape(len(plots.PARTS), 2)
+    np.testing.assert_allclose(widths[0], [0.8, 1.0])
+    np.testing.assert_allclose(widths.sum(axis=0), 1.0)
+    assert texts(ax) == ["80 of 100", "10 of 10"]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[:2] == ["kept (90)", "no majority (15)"]
+
+
+def test_targets_of_the_four_schemes(pictures):
+    axes = drawn(plots.targets_by_scheme(VOTES[0], pictures[0])).axes
+    titles = [
+        "the picture",
+        "ten votes",
+        "majority",
+        "probability",
+        "cross-entropy",
+        "multi-target",
+    ]
+    assert [ax.get_title() for ax in axes] == titles
+    assert heights(axes[1]) == VOTES[0].tolist()
+    assert heights(axes[2]) == [1, 0, 0, 0, 0, 0, 0, 0]
+    one = heights(axes[3])
+    assert sum(one) == 1 and one.index(1) in (0, 4, 5)
+    np.testing.assert_allclose(heights(axes[4]), [4 / 9, 0, 0, 0, 3 / 9, 2 / 9, 0, 0], atol=1e-6)
+    assert heights(axes[5]) == [1, 0, 0, 0, 1, 0, 0, 0]
+    assert texts(axes[4]) == ["0.44", "0.33", "0.22"]
+    assert len(plots.targets_by_scheme(VOTES[0]).axes) == 5
+
+
+def test_augmented_pictures_stand_beside_the_first(pictures):
+    batch = np.random.default_rng(0).standard_normal((7, 1, 48, 48)).astype(np.float32)
+    first, *rest = drawn(plots.augmented(pictures[0], batch, columns=4)).axes
+    np.testing.assert_array_equal(first.images[0].get_array(), pictures[0])
+    assert len(rest) == 7
+    np.testing.assert_array_equal(rest[6].images[0].get_array(), batch[6, 0])
+    assert first.get_window_extent().width > 1.5 * rest[0].get_window_extent().width
+
+
+LOG = [
+    {"epoch": 1, "lr": 0.1, "images_per_s": 300.0, "train_loss": 2.0, "valid_loss": 1.9,
+     "valid_accuracy": 0.5},
+    {"epoch": 2, "lr": 0.05, "images_per_s": 310.0, "train_loss": 1.5, "valid_loss": 1.6,
+     "valid_accuracy": 0.75},
+    {"epoch": 3, "lr": 0.0, "images_per_s": 305.0, "train_loss": 1.2, "valid_loss": 1.7,
+     "valid_accuracy": 0.7},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", ["list", "file", "text"])
+def test_learning_curves_of_a_list_or_a_file(tmp_path, kept):
+    log = LOG
+    if kept != "list":
+        log = tmp_path / "log.csv"
+        with open(log, "w", newline="") as file:
+            writer = csv.DictWriter(file, LOG[0].keys())
+            writer.writeheader()
+            writer.writerows(LOG)
+    figure = drawn(plots.learning_curves(str(log) if kept == "text" else log))
+    loss, accuracy, rate = figure.axes
+    assert [line.get_ydata().tolist() for line in loss.lines] == [[2, 1.5, 1.2], [1.9, 1.6, 1.7]]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "valid"]
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50, 75, 70])
+    np.testing.assert_array_equal(accuracy.lines[0].get_xdata(), [1, 2, 3])
+    assert "best 75.0 %" in accuracy.get_title()
+    assert rate.get_ylabel().startswith("learning rate")
+
+
+def test_confusion_writes_counts_and_shades_shares():
+    matrix = np.diag([30, 10, 8, 6, 4, 1, 2, 0])
+    matrix[0, 3] = 10
+    ax = drawn(plots.confusion(matrix.tolist())).axes[0]
+    shade = ax.images[0].get_array()
+    assert shade[0, 0] == 0.75 and shade[0, 3] == 0.25 and shade[1, 1] == 1
+    assert shade[7].sum() == 0  # no picture of contempt: no share, and no warning
+    assert [int(text) for text in texts(ax)] == matrix.ravel().tolist()
+    assert names(ax) == list(EMOTIONS)
+    assert ax.get_yticklabels()[0].get_text() == "neutral (40)"
+
+
+def test_reliability_by_hand():
+    confidences = np.array([0.95, 0.95, 0.95, 0.95, 0.55, 0.55])
+    correct = np.array([True, True, True, False, False, True])
+    above, below = drawn(plots.reliability(confidences, correct, bins=10)).axes
+    expected = np.zeros(10)
+    expected[5], expected[9] = 0.5, 0.75
+    np.testing.assert_allclose(heights(above), expected)
+    np.testing.assert_allclose(heights(below)[5], 2 / 6)
+    error = 4 / 6 * abs(0.95 - 0.75) + 2 / 6 * abs(0.55 - 0.5)
+    assert above.get_title() == f"calibration error {error:.3f}"
+
+
+def test_accuracy_per_emotion():
+    accuracy = dict(zip(EMOTIONS, [0.9, 0.93, 0.88, 0.7, 0.82, 0.4, None, 0.2], strict=True))
+    ax = drawn(plots.per_emotion(accuracy)).axes[0]
+    widths = [bar.get_width() for bar in ax.patches]
+    np.testing.assert_allclose(widths, [0.9, 0.93, 0.88, 0.7, 0.82, 0.4, 0, 0.2])
+    assert texts(ax)[5:] == ["40.0%", "-", "20.0%"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(EMOTIONS)
+    assert colours(ax) == [to_rgb(plots.COLOURS[name]) for name in EMOTIONS]
+
+
+def test_scores_beside_their_picture(pictures):
+    scores = [0.02, 0.8, 0.05, 0.03, 0.04, 0.01, 0.04, 0.01]
+    face, ax = drawn(plots.scores_bars(pictures[1], scores)).axes
+    assert face.get_title() == "happiness"
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], scores)
+    shuffled = dict(sorted(zip(EMOTIONS, scores, strict=True)))
+    _, same = plots.scores_bars(pictures[1], shuffled).axes
+    np.testing.assert_allclose([bar.get_width() for bar in same.patches], scores)
+
+
+def test_architecture_names_every_block():
+    paper = ((2, 64), (2, 128), (3, 256), (3, 256))
+    words = texts(drawn(plots.architecture(paper, 64, (1024, 1024))).axes[0])
+    assert [w for w in words if "conv" in w] == [
+        "2 x conv 3x3\n64 x 64 x 64",
+        "2 x conv 3x3\n128 x 32 x 32",
+        "3 x conv 3x3\n256 x 16 x 16",
+        "3 x conv 3x3\n256 x 8 x 8",
+    ]
+    assert words.count("dense\n1024") == 2 and words[-1] == "dense\n8 emotions"
+    pooled = texts(drawn(plots.architecture(paper)).axes[0])
+    assert "mean of\neach map" in pooled and "256 x 6 x 6" in "".join(pooled)
+
+
+def test_pipeline_names_the_modules_there_are():
+    words = "\n".join(texts(drawn(plots.pipeline()).axes[0])).split()
+    modules = {word for word in words if word.startswith("ferlib.")}
+    assert len(modules) >= 6
+    folder = os.path.dirname(plots.__file__)
+    for module in modules:
+        assert os.path.exists(os.path.join(folder, module.removeprefix("ferlib.") + ".py")), module
+
+
+def test_no_text_of_the_diagrams_overlaps():
+    for figure in (plots.pipeline(), plots.architecture(((2, 64), (3, 256)), 48, (512,))):
+        boxes = [
+            text.get_window_extent() for text in drawn(figure).axes[0].texts if text.get_text()
+        ]
+        for k, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[k + 1 :])
+
+
+def test_the_command_writes_the_same_svg_twice(tmp_path):
+    for name in ("a", "b"):
+        place = tmp_path / "new" / f"{name}.svg"
+        subprocess.run([sys.executable, "-m", "ferlib.plots", place], check=True)
+    kept = sorted((tmp_path / "new").iterdir())
+    assert [path.name for path in kept] == ["a.svg", "b.svg"]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
+    assert ElementTree.parse(kept[0]).getroot().tag.endswith("svg")
+
+
+def test_the_command_tells_its_usage(capsys):
+    assert plots.main([]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_colours_of_the_emotions_stay_apart(kind):
+    rgb = np.array([to_rgb(plots.COLOURS[name]) for name in EMOTIONS])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(BLINDNESS[kind]).T, 0, 1)
+    seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(seen[None])[0]
+    first, second = np.triu_indices(8, 1)
+    assert deltaE_ciede2000(lab[first], lab[second]).min() >= 17
+
+
+def test_notebooks_can_show_a_figure(pictures):
+    assert plots.grid(pictures)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_readers_own_settings_are_left_alone(pictures):
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"figure.facecolor": "black", "text.color": "white"}):
+        figure = plots.grid(pictures)
+        assert figure.get_facecolor() == (1, 1, 1, 1)
+        assert matplotlib.rcParams["figure.facecolor"] == "black"
+    assert dict(matplotlib.rcParams) == before
