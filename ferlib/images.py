@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ferlib.errors import FerlibError
 
 NORMALISATIONS = ("standardise", "equalise")
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 40_000_000  # 120 MB as RGB; a bomb's header is refused before anything is decoded
 
 

@@ -18,8 +18,7 @@ EMOTIONS = (
 COLUMNS = (*EMOTIONS, "unknown", "non-face")
 SCHEMES = ("majority", "probability", "cross-entropy", "multi-target")
 
-# Section 3.2: an emotion is accepted as an answer when more than this share voted for it.
-ACCEPTED_SHARE = 0.3
+ACCEPTED_PERCENT = 30  # section 3.2, and "30 % or more" in the code published with the paper
 
 
 def drop_singles(votes: np.ndarray) -> np.ndarray:
@@ -69,8 +68,8 @@ def targets(votes: np.ndarray, scheme: str, rng: np.random.Generator | None = No
     """(N, 10) votes -> float32 (N, 8) targets of one of the paper's four schemes.
 
     - "majority" (3.1): one-hot, the top emotion.
-    - "multi-target" (3.2): 1 for every emotion with more than 30 % of the votes, and for the top
-      one always; the loss asks for any of them (`ferlib.train.VoteLoss`).
+    - "multi-target" (3.2): 1 for every emotion with 30 % of the votes or more, and for the top one
+      always; the loss asks for any of them (`ferlib.train.VoteLoss`).
     - "probability" (3.3): one-hot, drawn from the shares; call it afresh every epoch with `rng`.
     - "cross-entropy" (3.4): the shares themselves.
     """
@@ -84,7 +83,8 @@ def targets(votes: np.ndarray, scheme: str, rng: np.random.Generator | None = No
     if scheme == "probability":
         return _one_hot(_draw(share, rng or np.random.default_rng()))
     left = drop_singles(votes)
-    asked = left[:, : len(EMOTIONS)] > ACCEPTED_SHARE * left.sum(axis=1, keepdims=True)
+    enough = ACCEPTED_PERCENT * left.sum(axis=1, keepdims=True)
+    asked = 100 * left[:, : len(EMOTIONS)].astype(int) >= enough  # whole numbers: 3 of 10 count
     return np.maximum(asked, _one_hot(share.argmax(axis=1))).astype(np.float32)
 
 

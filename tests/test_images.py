@@ -1,0 +1,166 @@
+"""Pictures to arrays: against formulas and other libraries, never against ourselves alone."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferlib import images
+from ferlib.errors import FerlibError
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (70, 48, 48), dtype=np.uint8)
+
+
+def encoded(array, kind="PNG", mode=None, **how) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array, mode).save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+def test_standardised_is_mean_zero_deviation_one():
+    out = images.normalised(PICTURES, "standardise")
+    wanted = (PICTURES - PICTURES.mean(axis=(1, 2), keepdims=True)) / PICTURES.std(
+        axis=(1, 2), keepdims=True
+    )
+    np.testing.assert_allclose(out[:, 0], wanted, atol=1e-5)
+
+
+def test_equalised_is_flat_in_rank_and_free_of_any_plane():
+    dark_to_light = np.linspace(0, 120, 48)[None, :, None] + PICTURES / 4
+    out = images.normalised(dark_to_light.astype(np.uint8), "equalise")[:, 0].astype(np.float64)
+    down, across = np.mgrid[:48, :48]
+    design = np.stack([np.ones(48 * 48), down.ravel(), across.ravel()], axis=1)
+    fitted, *_ = np.linalg.lstsq(design, out.reshape(70, -1).T, rcond=None)
+    np.testing.assert_allclose(fitted, 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=(1, 2)), 1, atol=1e-5)
+    # A change of exposure that keeps the order of the grays is gone altogether.
+    brighter = (PICTURES // 2 + 100).astype(np.uint8)
+    same = images.normalised((brighter - 100) * 2, "equalise")
+    assert (images.normalised(brighter, "equalise") == same).all()
+
+
+@pytest.mark.parametrize("kind", images.NORMALISATIONS)
+@pytest.mark.parametrize("size", [48, 64])
+def test_a_picture_gives_the_same_bits_alone_and_in_any_batch(kind, size):
+    together = images.prepare(PICTURES, size, kind)
+    assert together.shape == (70, 1, size, size) and together.dtype == np.float32
+    for row in (0, 33, 69):
+        assert (images.prepare(PICTURES[row : row + 1], size, kind) == together[row]).all()
+        assert (images.prepare([PICTURES[row]], size, kind) == together[row]).all()
+
+
+@pytest.mark.parametrize("kind", images.NORMALISATIONS)
+def test_a_flat_picture_becomes_zeros(kind):
+    assert not images.prepare(np.full((1, 48, 48), 7, np.uint8), 48, kind).any()
+
+
+def test_gray_is_pillows_gray():
+    picture = RNG.integers(0, 256, (60, 50, 3), dtype=np.uint8)
+    assert (images.to_gray(picture) == np.asarray(Image.fromarray(picture).convert("L"))).all()
+
+
+def test_no_augmentation_changes_nothing():
+    assert (images.augment(PICTURES, 48, np.random.default_rng(1), images.NONE) == PICTURES).all()
+
+
+def test_augmentation_differs_by_picture_and_epoch_and_repeats_with_its_seed():
+    same = np.repeat(PICTURES[:1], 8, axis=0)
+    first, second = (images.augment(same, 48, np.random.default_rng(s)) for s in (1, 2))
+    assert len(np.unique(first.reshape(8, -1), axis=0)) == 8
+    assert (first != second).any()
+    assert (first == images.augment(same, 48, np.random.default_rng(1))).all()
+
+
+def centre(picture) -> np.ndarray:
+    """Centre of light (row, column), measured from the middle."""
+    down, across = np.mgrid[: picture.shape[0], : picture.shape[1]] - (picture.shape[0] - 1) / 2
+    light = picture / picture.sum()
+    return np.array([(down * light).sum(), (across * light).sum()])
+
+
+def test_each_movement_does_what_its_name_says():
+    spot = np.zeros((200, 48, 48), np.uint8)
+    spot[:, 20:23, 28:31] = 255  # 2.5 rows above the middle, 5.5 columns to the right
+    away = centre(spot[0])
+
+    def moved(**how):
+        only = {"rotation": 0, "shift": 0, "scale": 1, "shear": 0, "flip": 0, "erase": 0}
+        out = images.augment(spot, 48, np.random.default_rng(3), images.Augmentation(**only | how))
+        return np.array([centre(picture) for picture in out])
+
+    flipped = moved(flip=1.0)
+    np.testing.assert_allclose(flipped, [[away[0], -away[1]]] * 200, atol=0.1)
+    turned = moved(rotation=20)
+    np.testing.assert_allclose(np.hypot(*turned.T), np.hypot(*away), atol=0.3)
+    angles = np.rad2deg(np.arctan2(*turned.T) - np.arctan2(*away))
+    assert 15 < angles.max() < 21 and -21 < angles.min() < -15
+    scaled = np.hypot(*moved(scale=1.2).T) / np.hypot(*away)
+    assert 1.1 < scaled.max() < 1.25 and 1 / 1.25 < scaled.min() < 1 / 1.1
+    shifted = moved(shift=0.1) - away
+    assert 4 < abs(shifted).max() < 5.2 and abs(shifted.mean()) < 0.5
+
+
+def test_erasing_paints_rectangles_of_the_stated_size_in_the_stated_share():
+    flat = np.full((1000, 48, 48), 100, np.uint8)
+    how = images.Augmentation(rotation=0, shift=0, scale=1, shear=0, flip=0, erase=0.3)
+    changed = images.augment(flat, 48, np.random.default_rng(0), how) != 100
+    share = changed.any(axis=(1, 2)).mean()
+    assert 0.25 < share < 0.35
+    heights = changed.any(axis=2).sum(axis=1)
+    assert heights.max() <= 15 and heights[heights > 0].min() >= 5
+
+
+# ---------------------------------------------------------------- people's pictures
+
+
+def test_sixteen_bit_palette_cmyk_and_alpha_are_read():
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    deep = images.read_picture(encoded(ramp))
+    assert deep.shape == (64, 64, 3) and deep.min() == 0 and deep.max() == 255
+    clear = np.zeros((4, 4, 4), np.uint8)  # transparent black lies on white
+    assert (images.read_picture(encoded(clear)) == 255).all()
+    photo = RNG.integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(photo).convert("CMYK").save(buffer, "TIFF")
+    assert abs(images.read_picture(buffer.getvalue()).astype(int) - photo).max() <= 2
+    buffer = io.BytesIO()
+    Image.fromarray(photo).convert("P").save(buffer, "PNG", transparency=0)
+    assert images.read_picture(buffer.getvalue()).shape == (9, 8, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_turned_upright(orientation):
+    upright = np.zeros((40, 24, 3), np.uint8)
+    upright[:10, :8] = 255  # a mark at the top left
+    turns = [None, *(Image.Transpose(i) for i in (0, 3, 1, 5, 2, 6, 4))]  # as a camera stores it
+    stored = Image.fromarray(upright)
+    if turns[orientation - 1] is not None:
+        stored = stored.transpose(turns[orientation - 1])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored.save(buffer, "PNG", exif=exif)
+    read = images.read_picture(buffer.getvalue())
+    assert read.shape == (40, 24, 3)
+    assert (read == upright).all()
+
+
+def test_bad_pictures_say_what_is_wrong(tmp_path):
+    photo = encoded(RNG.integers(0, 256, (50, 50, 3), dtype=np.uint8), "JPEG")
+    for data, code in [
+        (b"", "empty_body"),
+        (RNG.bytes(10_000), "not_a_picture"),
+        (b'{"a": 1}', "not_a_picture"),
+        (photo[: len(photo) // 2], "truncated_picture"),
+        (encoded(np.zeros((10_000, 10_000), np.uint8)), "picture_too_large"),
+    ]:
+        with pytest.raises(FerlibError) as caught:
+            images.read_picture(data)
+        assert caught.value.code == code, data[:20]
+        assert len(str(caught.value).splitlines()) <= 2
+    with pytest.raises(FerlibError, match=r"absent\.jpg"):
+        images.read_picture(tmp_path / "absent.jpg")
+    with pytest.raises(FerlibError, match="float64"):
+        images.read_picture(np.zeros((4, 4)))
