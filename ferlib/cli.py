@@ -153,13 +153,22 @@ def _pack(args) -> dict:
 def _serve(args) -> dict:
     from ferlib import server
 
-    raise NotImplementedError
+    started = server.start(args.archive, args.port)
+    if not args.json:
+        print(f"serving {started.address}\nlogs: {started.logs}", flush=True)
+    if args.foreground:
+        server.wait(started)
+    return {"address": started.address, "port": started.port, "logs": started.logs}
 
 
 def _stop(args) -> dict:
     from ferlib import server
 
-    raise NotImplementedError
+    stopped = [one.port for one in server.stop(args.port)]
+    if not args.json:
+        ports = ", ".join(map(str, stopped))
+        print(f"stopped the server on port {ports}" if stopped else "no server is running")
+    return {"stopped": stopped}
 
 
 def _models(args) -> dict:
@@ -251,9 +260,12 @@ def _use_commands(commands) -> None:
     pack.add_argument("--out", default="model_store/fer.mar", metavar="FILE")
     serve = _add(commands, "serve", _serve, "serve the archive with Multi Model Server")
     serve.add_argument("--port", type=int, default=8080)
-    serve.add_argument("--archive", default="model_store/fer.mar", metavar="FILE")
+    serve.add_argument(
+        "--archive", metavar="FILE", help="default: model_store/fer.mar, else the shipped net"
+    )
     serve.add_argument("--foreground", action="store_true", help="stay until Ctrl-C")
-    _add(commands, "stop", _stop, "stop the server that `ferlib serve` started")
+    stop = _add(commands, "stop", _stop, "stop the servers that `ferlib serve` started")
+    stop.add_argument("--port", type=int, help="only the one on this port")
     _add(commands, "models", _models, "list the networks")
     _add(commands, "info", _info, "say what MXNet runs on here: device, precision, threads")
 

@@ -1,0 +1,102 @@
+"""The .mar: weights, handler and what serving needs of ferlib, in one reproducible file."""
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+from ferlib.errors import FerlibError
+
+HANDLER = "ferlib_service.py"  # a name that no folder on a user's PYTHONPATH is likely to have
+MODULES = ("__init__", "errors", "runtime", "labels", "images", "models", "faces")
+_MANIFEST = "MAR-INF/MANIFEST.json"
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+
+
+def pack(weights=None, out="model_store/fer.mar") -> Path:
+    """Write the archive that serves `weights` (a prefix; None: the default net); gives its path.
+
+    The same weights and the same ferlib give the same bytes: fixed order, times and permissions,
+    nothing but the files named here, stored as they are (zlib's output differs by version). The
+    weights are loaded once first, so what does not fit together is refused: FerlibError.
+    """
+    from ferlib import faces, models
+
+    prefix = faces.find_weights(weights)
+    models.load_weights(prefix)
+    out = Path(out)
+    data = _zipped(_members(prefix, models.weight_files(prefix)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, out)
+    finally:
+        beside.unlink(missing_ok=True)
+    return out
+
+
+def _members(prefix: Path, weight_files) -> dict[str, bytes]:
+    """Name in the archive -> contents."""
+    here = Path(__file__).parent
+    members = {_MANIFEST: _manifest(prefix.name), HANDLER: (here / "service.py").read_bytes()}
+    for name in MODULES:
+        members[f"ferlib/{name}.py"] = (here / f"{name}.py").read_bytes()
+    for path in weight_files:
+        members[f"weights/{path.name}"] = path.read_bytes()
+    return members
+
+
+def _manifest(name: str) -> bytes:
+    """As model-archiver writes it. The runtime `python` is the one that the server runs in;
+    `python3` would be whatever PATH finds."""
+    manifest = {
+        "runtime": "python",
+        "model": {"modelName": "fer", "description": name, "handler": f"{HANDLER}:handle"},
+        "engine": {"engineName": "MXNet"},
+        "modelServerVersion": "1.0",
+        "implementationVersion": "1.0",
+        "specificationVersion": "1.0",
+    }
+    return json.dumps(manifest, indent=2).encode() + b"\n"
+
+
+def _zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            entry = zipfile.ZipInfo(name, _LONG_AGO)
+            entry.create_system = 3  # Unix, wherever it is written
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, members[name])
+    return buffer.getvalue()
+
+
+def check(mar) -> None:
+    """FerlibError when `mar` is missing, damaged, or not an archive that `pack` wrote."""
+    mar = Path(mar)
+    if not mar.is_file():
+        raise FerlibError(f"{mar} is missing: make it with `ferlib pack`", "archive_missing")
+    try:
+        with zipfile.ZipFile(mar) as archive:
+            damaged = archive.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"{damaged} is damaged")
+            names = set(archive.namelist())
+            manifest = json.loads(archive.read(_MANIFEST))
+            handler = manifest["model"]["handler"].split(":")[0]
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+        raise _corrupt(mar, str(error).strip("'\"") or type(error).__name__) from None
+    weights = [name for name in names if name.startswith("weights/")]
+    if handler not in names or len(weights) != 3:
+        raise _corrupt(mar, f"expected {HANDLER} and three files of weights in it")
+    if any(name.startswith("/") or ".." in Path(name).parts for name in names):
+        raise _corrupt(mar, "it would unpack outside its folder")
+
+
+def _corrupt(mar: Path, reason: str) -> FerlibError:
+    return FerlibError(
+        f"{mar} is not a whole archive of ferlib ({reason[:100]}).\nMake it again: ferlib pack",
+        "archive_corrupt",
+    )
