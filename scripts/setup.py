@@ -78,7 +78,7 @@ def make_venv(venv: Path) -> None:
     if is_usable(venv):
         return
     say(f"{venv.name}: making it with Python {sys.version.split()[0]}")
-    run(sys.executable, "-m", "venv", "--clear", venv)
+    run(sys.executable, "-m", "venv", "--clear", venv, what="making it")
 
 
 def is_usable(venv: Path) -> bool:
@@ -97,13 +97,13 @@ def install(python: Path, site: Path, variant: str) -> None:
     other = "mxnet" if variant == "gpu" else "mxnet-cu112"
     if read_name(site, other):
         say(f"packages: taking out {other}")
-        run(python, *PIP, "uninstall", "--quiet", "--yes", other)
+        run(python, *PIP, "uninstall", "--quiet", "--yes", other, what="taking it out")
     missing = unsound(site, pins(variant))
     if missing:
         size = "2.1 GB more with CUDA" if variant == "gpu" else "about 400 MB"
         say(f"packages: installing {len(missing)} pinned ones ({size} when all are missing)")
         how = ("--no-deps", "--only-binary", ":all:", "--force-reinstall")
-        run(python, *PIP, "install", *how, *missing, count=len(missing))
+        run(python, *PIP, "install", *how, *missing, what="installing", count=len(missing))
 
 
 def read_name(site: Path, name: str) -> bool:
@@ -115,7 +115,7 @@ def install_ferlib(python: Path) -> None:
     """ferlib itself, editable: what stands in the checkout is what runs."""
     say("ferlib: installing this checkout (editable)")
     how = ("--quiet", "--no-deps", "--no-build-isolation", "--editable")
-    run(python, *PIP, "install", *how, ROOT)
+    run(python, *PIP, "install", *how, ROOT, what="installing ferlib")
 
 
 def link_java(prefix: Path, site: Path) -> None:
@@ -171,7 +171,7 @@ def set_up(variant: str | None) -> None:
     venv = ROOT / ".venv"
     stamp = venv / "setup-done"
     done = stamp.read_text() if stamp.exists() else ""
-    variant = variant or done.partition(" ")[0] or "cpu"
+    variant = variant_of(done, variant)
     if done == fingerprint(variant, venv):
         return say(f"setup: {venv.name} is ready ({variant})")
     if variant == "gpu" and not on_system("libcuda.so.1"):
@@ -186,6 +186,11 @@ def set_up(variant: str | None) -> None:
     finish(venv, site)
     stamp.write_text(fingerprint(variant, venv))
     say(f"setup: {venv.name} is ready ({variant})")
+
+
+def variant_of(stamp: str, asked: str | None) -> str:
+    """The variant asked for, else the one that stands, else the CPU's."""
+    return asked or stamp.partition(" ")[0] or "cpu"
 
 
 def finish(prefix: Path, site: Path) -> None:
@@ -207,23 +212,30 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def run(*command, count: int = 0) -> str:
-    """Run a command and return its output. `count`: so many packages, show which one is on."""
-    words = [str(word) for word in command]
+def run(*command, what: str, count: int = 0) -> str:
+    """Run a command and return its output; `what` names the step if it fails.
+
+    `count`: it installs so many packages; show on a terminal which one it is at.
+    """
     lines, at = [], 0
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment()
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=clean_environment(),
     ) as process:
         for line in process.stdout:
-            lines.append(line)
+            lines.append(line.rstrip())
             if count and line.startswith(("Collecting", "Processing")):
                 at += 1
                 show_progress(at, count, line.split()[1].split("/")[-1])
     if count and sys.stdout.isatty():
         print()
     if process.returncode:
-        raise SetupError("".join(lines[-15:]) + f"This failed: {' '.join(words)[:200]}")
-    return "".join(lines)
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-15:]
+        raise SetupError("\n".join([*errors, f"setup: {what} failed"]))
+    return "\n".join(lines)
 
 
 def show_progress(at: int, count: int, name: str) -> None:

@@ -69,13 +69,13 @@ def environment(base: str, version: str, numpy: str) -> Path:
     python = venv / "bin" / "python"
     works = [python, "-c", "import pip"]
     if not python.exists() or subprocess.run(works, capture_output=True).returncode:
-        setup.run(base, "-m", "venv", "--clear", venv)
+        setup.run(base, "-m", "venv", "--clear", venv, what=f"making {venv}")
     site = venv / "lib" / f"python{version}" / "site-packages"
     pinned = setup.read_pins(setup.ROOT / "requirements.txt")
     missing = setup.unsound(site, {name: pinned[name] for name in NEEDED} | {"numpy": numpy})
     if missing:
         how = ("--no-deps", "--only-binary", ":all:", "--force-reinstall")
-        setup.run(python, *setup.PIP, "install", *how, *missing)
+        setup.run(python, *setup.PIP, "install", *how, *missing, what="installing")
     setup.link_libraries(site)
     return python
 

@@ -35,7 +35,7 @@ class TutorialError(Exception):
 
 def main() -> int:
     os.chdir(ROOT)
-    ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1)  # children of children come to us when orphaned
+    adopt_orphans()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started with `&`
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
@@ -134,6 +134,11 @@ def free_port() -> int:
             except (OSError, OverflowError):
                 continue
             return port
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our children leave behind, so that end_children finds it."""
+    ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1)
 
 
 def end_children() -> None:
