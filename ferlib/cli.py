@@ -154,8 +154,7 @@ def _serve(args) -> dict:
     from ferlib import server
 
     started = server.start(args.archive, args.port)
-    if not args.json:
-        print(f"serving {started.address}\nlogs: {started.logs}", flush=True)
+    print(f"serving {started.address}\nlogs: {started.logs}", flush=True)
     if args.foreground:
         server.wait(started)
     return {"address": started.address, "port": started.port, "logs": started.logs}
@@ -165,9 +164,8 @@ def _stop(args) -> dict:
     from ferlib import server
 
     stopped = [one.port for one in server.stop(args.port)]
-    if not args.json:
-        ports = ", ".join(map(str, stopped))
-        print(f"stopped the server on port {ports}" if stopped else "no server is running")
+    ports = ", ".join(map(str, stopped))
+    print(f"stopped the server on port {ports}" if stopped else "no server is running")
     return {"stopped": stopped}
 
 

@@ -1,6 +1,6 @@
 """Start and stop Multi Model Server: loopback only, answering before `start` returns.
 
-A small keeper process (this module run as a program) stands between `ferlib serve` and the server.
+A small keeper process (`keep`) stands between `ferlib serve` and the server.
 It adopts whatever the server forks, and when it is told to stop, or the server dies, it takes all
 of it down: Multi Model Server itself leaves its workers behind.
 """
@@ -41,6 +41,7 @@ SETTINGS = {  # what config.properties says, with its reasons; the addresses are
 _PICTURE = b"P5 1 1 255 \0"  # the smallest one: a single black pixel
 _CONSOLE_BYTES = 1_000_000  # of the console's output kept; the server's own logs turn over
 _GRACE = 10.0  # seconds for an orderly end, before SIGKILL
+_KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from ferlib import server; server.keep()"
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -153,24 +154,17 @@ def _launch(folder: Path, logs: Path, java: Path) -> subprocess.Popen:
     env |= {"LOG_LOCATION": str(logs), "METRICS_LOCATION": str(logs)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
     env.pop("MMS_CONFIG_FILE", None)  # would go before the file that is given
-    command = [sys.executable, "-m", "ferlib.server", str(folder), str(logs)]
     # A session of its own: Ctrl-C in the terminal must not reach the workers by itself. The folder
     # of its own, because Python and Java both look for code where they are started.
     return subprocess.Popen(
-        command,
+        [sys.executable, "-c", _KEEPER, str(Path(__file__).parents[1]), str(folder), str(logs)],
         cwd=folder,
-        env=env | {"PYTHONPATH": _python_path()},
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-def _python_path() -> str:
-    """The user's, with the folder that holds this ferlib, wherever the keeper is started."""
-    own = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), own]))
 
 
 # ---------------------------------------------------------------- is it up?
@@ -314,8 +308,9 @@ def _state_file(port: int) -> Path:
 # ---------------------------------------------------------------- the keeper
 
 
-def keep(folder: str, logs: str) -> None:
+def keep() -> None:
     """Run the server until it ends or SIGTERM comes; then leave no process and no file of it."""
+    folder, logs = sys.argv[2:4]
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -371,7 +366,3 @@ def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-
-
-if __name__ == "__main__":
-    keep(*sys.argv[1:3])
