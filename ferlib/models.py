@@ -152,12 +152,13 @@ def save_weights(net, prefix, info: dict) -> None:
     partial = weight_files(beside)
     try:
         symbol = net(mx.sym.var("data"))
-        symbol.save(str(partial[0]))
+        partial[0].write_text(symbol.tojson())  # Symbol.save is silent on a full disk
         mx.nd.save(str(partial[1]), _stored(net, symbol))
-        text = json.dumps(info | {"emotions": EMOTIONS}, indent=2) + "\n"
-        partial[2].write_text(text)
+        partial[2].write_text(json.dumps(info | {"emotions": EMOTIONS}, indent=2) + "\n")
         for source, target in zip(partial, weight_files(prefix), strict=True):
             os.replace(source, target)
+    except mx.MXNetError:
+        raise FerlibError(f"cannot write {prefix}-0000.params: is the disk full?") from None
     finally:
         for path in partial:
             path.unlink(missing_ok=True)

@@ -220,20 +220,28 @@ def _line(row: dict, epochs: int) -> str:
 
 def _keep(run: _Run, folder: Path) -> None:
     """Write a whole checkpoint beside the last one, rename it, then drop the last one."""
-    epoch = len(run.log)
-    final, partial = folder / f"epoch-{epoch:04d}", folder / "partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    mx.nd.waitall()  # BatchNorm's running statistics are written late
-    run.net.save_parameters(str(partial / "net.params"))
-    run.trainer.save_states(str(partial / "trainer.states"))
-    state = {"recipe": asdict(run.recipe), "precision": run.precision, "log": run.log}
-    (partial / "state.json").write_text(json.dumps(state))
-    os.replace(partial, final)
+    final, partial = folder / f"epoch-{len(run.log):04d}", folder / "partial"
+    try:
+        _write_checkpoint(run, partial)
+        os.replace(partial, final)
+    except mx.MXNetError:
+        raise FerlibError(f"cannot write {folder}: is the disk full?") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     for old in folder.glob("epoch-*"):
         if old != final:
             shutil.rmtree(old, ignore_errors=True)
     _write_log(run.log, folder / "log.csv")
+
+
+def _write_checkpoint(run: _Run, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # what a kill left
+    folder.mkdir(parents=True)
+    mx.nd.waitall()  # BatchNorm's running statistics are written late
+    run.net.save_parameters(str(folder / "net.params"))
+    run.trainer.save_states(str(folder / "trainer.states"))
+    state = {"recipe": asdict(run.recipe), "precision": run.precision, "log": run.log}
+    (folder / "state.json").write_text(json.dumps(state))
 
 
 def _resume(run: _Run, folder: Path) -> None:
