@@ -1,0 +1,159 @@
+"""Loss, loop and checkpoints."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from ferlib import labels, models, sample, train
+from ferlib.errors import FerlibError
+
+mx = models.mx
+QUICK = train.Recipe(net="vgg-tiny", epochs=2, batch_size=32, lr=0.05, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A small train and valid split of drawn faces, as (pictures, votes)."""
+    made = sample.sample((256, 64, 1), seed=3)
+    return [(made.pictures[made.usage == i], made.votes[made.usage == i]) for i in (0, 1)]
+
+
+def weights(net) -> dict[str, np.ndarray]:
+    return {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in net.collect_params().items()}
+
+
+# ---------------------------------------------------------------- loss
+
+LOGITS = np.log([[0.5, 0.2, 0.1, 0.05, 0.05, 0.04, 0.03, 0.03]])
+
+
+def loss(scheme, targets) -> float:
+    return train.VoteLoss(scheme)(mx.nd.array(LOGITS), mx.nd.array([targets])).asscalar()
+
+
+def test_losses_of_the_paper_by_hand():
+    assert loss("majority", [0, 1, 0, 0, 0, 0, 0, 0]) == pytest.approx(-np.log(0.2), rel=1e-5)
+    # 3.4: minus the sum of p log q
+    wanted = -(0.75 * np.log(0.5) + 0.25 * np.log(0.1))
+    assert loss("cross-entropy", [0.75, 0, 0.25, 0, 0, 0, 0, 0]) == pytest.approx(wanted, rel=1e-5)
+    # 3.2: only the likeliest of the accepted emotions counts
+    assert loss("multi-target", [0, 1, 1, 0, 0, 0, 0, 0]) == pytest.approx(-np.log(0.2), rel=1e-5)
+
+
+def test_multi_target_teaches_only_the_accepted_emotion_it_likes_best():
+    logits = mx.nd.array(LOGITS)
+    logits.attach_grad()
+    with mx.autograd.record():
+        value = train.VoteLoss("multi-target")(logits, mx.nd.array([[0, 1, 1, 0, 0, 0, 0, 0]]))
+    value.backward()
+    # softmax minus the one-hot of happiness
+    wanted = np.exp(LOGITS[0]) - np.eye(8)[1]
+    np.testing.assert_allclose(logits.grad.asnumpy()[0], wanted, atol=1e-5)
+
+
+# ---------------------------------------------------------------- loop
+
+
+def test_learning_rate_climbs_then_falls_to_zero():
+    run = train._Run(replace(QUICK, epochs=10, lr=0.1, warmup=0.1), [mx.cpu()])
+    run.steps = 100
+    rates = [run.rate(step) for step in range(1001)]
+    assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == 100
+    assert rates[50] == pytest.approx(0.05, abs=1e-3) and rates[-1] == 0
+    assert rates[550] == pytest.approx(0.05, abs=1e-3)  # half-way down the cosine
+    assert all(a >= b for a, b in pairwise(rates[100:]))
+
+
+def test_bfloat16_gives_nearly_the_same_gradients_and_leaves_the_net_alone(drawn, monkeypatch):
+    certain = replace(models.SPECS["vgg-tiny"], dropout=(0, 0, 0), last_dropout=0)
+    monkeypatch.setitem(models.SPECS, "vgg-tiny", certain)
+    net = models.create("vgg-tiny", seed=0)
+    x = mx.nd.array(models.prepare(drawn[0][0][:32], 48, "standardise"))
+    y = mx.nd.array(labels.targets(drawn[0][1][:32], "cross-entropy"))
+    gradients = []
+    for one in (net, train.in_bfloat16(net, 48)):
+        with mx.autograd.record():
+            value = train.VoteLoss()(one(x), y).mean()
+        value.backward()
+        gradients.append(net.collect_params()["vgg_tiny_conv2_weight"].grad().asnumpy().ravel())
+    exact, rounded = gradients
+    assert np.dot(exact, rounded) / np.linalg.norm(exact) / np.linalg.norm(rounded) > 0.98
+    assert (exact != rounded).any()  # it really was another precision
+    assert "amp_cast" not in net(mx.sym.var("data")).tojson()
+
+
+@pytest.mark.parametrize("scheme", labels.SCHEMES)
+def test_every_scheme_trains(drawn, scheme):
+    recipe = replace(QUICK, scheme=scheme, epochs=3)
+    _, log = train.fit(*drawn, recipe, progress=False)
+    assert [row["epoch"] for row in log] == [1, 2, 3]
+    assert log[-1]["train_loss"] < log[0]["train_loss"]
+
+
+def test_two_devices_learn_what_one_learns(drawn, monkeypatch):
+    plain = replace(models.SPECS["vgg-tiny"], batch_norm=False, dropout=(0, 0, 0), last_dropout=0)
+    monkeypatch.setitem(models.SPECS, "vgg-tiny", plain)
+    one, _ = train.fit(*drawn, QUICK, ctx=[mx.cpu(0)], progress=False)
+    two, _ = train.fit(*drawn, QUICK, ctx=[mx.cpu(0), mx.cpu(1)], progress=False)
+    start = weights(models.create("vgg-tiny", seed=0))
+    for name, value in weights(one).items():
+        np.testing.assert_allclose(weights(two)[name], value, atol=1e-3, err_msg=name)
+        assert abs(value - start[name]).max() > 0.01, name
+
+
+def test_too_few_pictures_are_a_plain_error(drawn):
+    few = tuple(part[:10] for part in drawn[0])
+    with pytest.raises(FerlibError, match="batch"):
+        train.fit(few, drawn[1], QUICK, progress=False)
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def test_another_recipe_does_not_go_on_in_the_same_folder(drawn, tmp_path):
+    train.fit(*drawn, QUICK, tmp_path, progress=False)
+    with pytest.raises(FerlibError, match="another lr"):
+        train.fit(*drawn, replace(QUICK, lr=0.2), tmp_path, progress=False)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(drawn, tmpfs):
+    with pytest.raises(FerlibError, match="disk full"):
+        train.fit(*drawn, QUICK, tmpfs / "run", progress=False)
+    assert not list((tmpfs / "run").glob("*"))
+
+
+COMMAND = "train --sample --net vgg-tiny --epochs 4 --batch-size 64 --seed 7"
+
+
+def start(folder, tmp_path) -> subprocess.Popen:
+    names = ["--run-folder", str(folder), "--out", str(folder / "net")]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "FERLIB_DATA": ""}
+    call = [sys.executable, "-m", "ferlib.cli", *COMMAND.split(), *names]
+    return subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL)
+
+
+def test_kill_nine_and_the_same_command_end_with_the_same_weights(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole, tmp_path).wait() == 0
+    for epoch in (1, 2):  # once just after a checkpoint, once somewhere within an epoch
+        process = start(killed, tmp_path)
+        deadline = time.time() + 200
+        while not (killed / f"epoch-{epoch:04d}").exists() and time.time() < deadline:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        time.sleep(0.4 * (epoch - 1))
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (killed / "net.json").exists()
+    assert start(killed, tmp_path).wait() == 0
+    assert (killed / "net-0000.params").read_bytes() == (whole / "net-0000.params").read_bytes()
+    log = [line.split(",") for line in (killed / "log.csv").read_text().splitlines()]
+    assert [row[0] for row in log] == ["epoch", "1", "2", "3", "4"]
+    assert [p.name for p in killed.glob("epoch-*")] == ["epoch-0004"]
