@@ -41,7 +41,7 @@ SIDE = 48
 PIXELS = SIDE * SIDE
 PREPARED = "fer2013.npz"
 BLOCK = 1 << 19  # bytes of CSV parsed at a time: with its intermediate arrays it stays in cache
-SOME_TEST = 255  # the usage of test.csv's rows until the votes tell which test they belong to
+TRAIN_FILE, TEST_FILE = 254, 255  # in place of a usage, where a file has no such column
 
 AGAIN = "Mend it, or download the file again: it may be damaged or cut short."
 
@@ -139,9 +139,10 @@ def read(fer2013: str | Path, ferplus: str | Path) -> Fer2013:
     tables = {"fer2013new.csv": votes}
     if folder:
         tables = {"label.csv": _read_labels(ferplus, names, usage, new)} | tables
-    parts = [_read_pictures(path) for path in _with_sibling(fer2013)]
+    files = _with_sibling(fer2013)
+    parts = [_read_pictures(path) for path in files]
     flat, classes, known = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    rows = _matching_rows(known, usage, fer2013, new)
+    rows = _matching_rows(known, usage, " and ".join(map(str, files)), new)
     return Fer2013(
         pictures=flat.reshape(-1, SIDE, SIDE),
         usage=usage[rows],
@@ -170,31 +171,33 @@ def _with_sibling(path: Path) -> list[Path]:
     return [one for one in pair if one == path or one.is_file()]
 
 
-def _matching_rows(known: np.ndarray, usage: np.ndarray, fer2013: Path, new: Path) -> np.ndarray:
+def _matching_rows(known: np.ndarray, usage: np.ndarray, files: str, new: Path) -> np.ndarray:
     """Numbers (N,) of the vote rows that belong to the N pictures, by position.
 
     All of them for the whole FER2013; those of Training for train.csv alone; the others, which
-    begin at row 28,709, for test.csv alone.
+    begin at row 28,709, for test.csv alone. FerlibError where count or Usage contradict that.
     """
     training = usage == 0
     wanted = np.ones(len(usage), bool)
-    if fer2013.name == "train.csv" and not known.any():
+    if (known == TRAIN_FILE).all():
         wanted = training
-    if (known == SOME_TEST).all():
+    if (known == TEST_FILE).all():
         wanted = ~training
     rows = np.flatnonzero(wanted)
     if len(rows) != len(known):
         raise FerlibError(
-            f"{fer2013} holds {len(known)} pictures, but {new} votes on {len(rows)} of them.\n"
+            f"{files}: {len(known)} pictures, but {new} votes on {len(rows)} of them.\n"
             "They belong together row by row: one of them is cut short, or of another data set."
         )
-    differs = np.where(known == SOME_TEST, usage[rows] == 0, usage[rows] != known)
+    found = usage[rows]
+    cases = [known == TRAIN_FILE, known == TEST_FILE]
+    differs = np.select(cases, [found != 0, found == 0], found != known)
     if differs.any():
         row = int(differs.argmax())
-        here = "a test picture" if known[row] == SOME_TEST else USAGES[known[row]]
+        here = {TRAIN_FILE: "Training", TEST_FILE: "a test picture"} | dict(enumerate(USAGES))
         raise FerlibError(
-            f"{new}, row {rows[row] + 1} (line {rows[row] + 2}): {USAGES[usage[rows[row]]]}, but "
-            f"row {row + 1} of {fer2013} is {here}.\n"
+            f"{new}, row {rows[row] + 1} (line {rows[row] + 2}): {USAGES[found[row]]}, but "
+            f"picture {row + 1} of {files} is {here[known[row]]}.\n"
             "They belong together row by row: use the two files as published, in their own order."
         )
     return rows
@@ -329,9 +332,9 @@ def _parse(block: bytes, columns: list[str]) -> tuple[tuple[np.ndarray, ...], in
     classes = _looked_up(cells, "emotion", _CLASS, "a whole number from 0 to 6", numbers)
     usage = _looked_up(cells, "usage", _USAGE, " or ".join(USAGES), numbers)
     if classes is None:  # test.csv
-        classes, usage = np.full(len(rows), -1), np.full(len(rows), SOME_TEST)
+        classes, usage = np.full(len(rows), -1), np.full(len(rows), TEST_FILE)
     if usage is None:  # train.csv
-        usage = np.zeros(len(rows))
+        usage = np.full(len(rows), TRAIN_FILE)
     return (pixels, classes.astype(np.int8), usage.astype(np.uint8)), len(lines) - 1
 
 

@@ -93,10 +93,12 @@ def write_votes(folder: Path) -> Path:
     return new
 
 
-def write_archive(path: Path, csv: bytes, name: str = "fer2013/fer2013.csv") -> Path:
-    """A .tar.gz with a README before the CSV and another after it."""
+def write_archive(
+    path: Path, csv: bytes, name: str = "fer2013/fer2013.csv", rest: bytes = b"z"
+) -> Path:
+    """A .tar.gz with a README before the CSV and `rest` in a file after it."""
     with tarfile.open(path, "w:gz") as archive:
-        for member, content in ((name + ".txt", b"a"), (name, csv), ("fer2013/z", b"z" * 9999)):
+        for member, content in ((name + ".txt", b"a"), (name, csv), ("fer2013/z", rest)):
             info = tarfile.TarInfo(member)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))

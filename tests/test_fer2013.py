@@ -119,8 +119,10 @@ def test_train_and_test_csv(tmp_path, votes):
         assert data.votes["label.csv"].tolist() == [list(row[4] or [0] * 10) for row in ROWS]
 
     (both / "test.csv").unlink()
-    first = fer2013.read(both / "train.csv", votes.parent)
+    (both / "train.csv").rename(both / "faces.csv")
+    first = fer2013.read(both / "faces.csv", votes.parent)
     np.testing.assert_array_equal(first.pictures, PICTURES[:8])
+    assert first.usage.tolist() == [0] * 8
     assert first.votes["label.csv"].tolist() == [list(row[4] or [0] * 10) for row in ROWS[:8]]
 
 

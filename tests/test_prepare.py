@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -103,6 +104,7 @@ NOT_FER2013 = {
     "unknown emotion": (spoilt(3, emotion="7"), ["row 4 (line 5)", "'7'", "0 to 6"]),
     "cut in the pixels": (WHOLE[:-3000], ["row 15 (line 16)", "2 columns where 3", "cut short"]),
     "cut in the usage": (WHOLE[:-5], ["row 15 (line 16)", "'Private'", "cut short"]),
+    "cut after Training": (text(rows()[:8]), ["8 pictures", "15", "cut short"]),
     "cut between rows": (text(rows()[:-1]), ["14 pictures", "15", "cut short"]),
     "one line without end": ("emotion,pixels,Usage\n" + "1 " * 900_000, ["row 1 (line 2)"]),
     "shuffled usage": (text(rows()[::-1]), ["row 1 (line 2)", "Training", "PrivateTest"]),
@@ -146,6 +148,16 @@ def test_a_corrupt_archive(archive, folder, out):
     for at in (len(whole) // 3, len(whole) // 2, len(whole) - 6):
         archive.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
         refused(run(archive, folder, out), out, str(archive))
+
+
+def test_the_checksum_at_the_far_end_of_an_archive(folder, out):
+    """Two megabytes after the CSV: it is read to its end, or damage would go unseen."""
+    rest = random.Random(0).randbytes(2_000_000)
+    archive = write_archive(folder / "fer2013.tar.gz", WHOLE.encode(), rest=rest)
+    whole = bytearray(archive.read_bytes())
+    whole[-6] ^= 1
+    archive.write_bytes(whole)
+    refused(run(archive, folder, out), out, "damaged", "CRC")
 
 
 def test_an_archive_of_something_else(folder, out):
@@ -214,6 +226,9 @@ def test_shuffled_votes_of_test_csv(folder, out):
     (folder / "fer2013new.csv").write_text("\n".join([NEW_HEADER, *new_lines()[:0:-1]]))
     done = run(folder / "test.csv", folder / "fer2013new.csv", out)
     refused(done, out, "row 1 (line 2)", "own order")
+    (folder / "fer2013new.csv").write_text(votes(10, "PublicTest", "Training"))
+    done = run(folder / "test.csv", folder / "fer2013new.csv", out)
+    refused(done, out, "row 10 (line 11)", "is a test picture")
 
 
 def test_a_folder_without_fer2013new(folder, out):
