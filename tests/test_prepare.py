@@ -322,6 +322,7 @@ def test_wrong_usage_is_exit_2(folder, out):
 def test_the_published_data(tmp_path):
     done = run(DATA, DATA, tmp_path / "data", "--json")
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no progress bar where no person watches
     assert "PublicTest rows that also occur in Training: 280\n" in done.stdout
     assert "PrivateTest rows that also occur in Training: 288\n" in done.stdout
     counts = json.loads(done.stdout.splitlines()[-1])
