@@ -240,12 +240,30 @@ def _train_arguments(train) -> None:
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
     add("--net", help="see `ferlib models` (default: vgg13bn)")
     add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
-    add("--epochs", type=int)
-    add("--batch-size", type=int)
-    add("--lr", type=float, help="the peak learning rate")
-    add("--weight-decay", type=float)
+    add("--epochs", type=whole_number)
+    add("--batch-size", type=whole_number)
+    add("--lr", type=amount, help="the peak learning rate")
+    add("--weight-decay", type=amount)
     add("--seed", type=int)
     add("--precision", choices=("auto", "float32", "bfloat16"))
+
+
+def whole_number(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    if not 0 <= float(text) < float("inf"):  # also refuses nan
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return float(text)
+
+
+def port_number(text: str) -> int:
+    if not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
+    return int(text)
 
 
 def _use_commands(commands) -> None:
@@ -257,7 +275,7 @@ def _use_commands(commands) -> None:
     pack.add_argument("--weights", default=None, metavar="PREFIX", help="default: the shipped net")
     pack.add_argument("--out", default="model_store/fer.mar", metavar="FILE")
     serve = _add(commands, "serve", _serve, "serve the archive with Multi Model Server")
-    serve.add_argument("--port", type=int, default=8080)
+    serve.add_argument("--port", type=port_number, default=8080)
     serve.add_argument(
         "--archive", metavar="FILE", help="default: model_store/fer.mar, else the shipped net"
     )

@@ -1,0 +1,71 @@
+"""The `ferlib` command: help, exit codes, plain errors."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ("prepare", "train", "evaluate", "predict", "pack", "serve", "stop", "models", "info")
+
+
+def ferlib(*words: str, **environment) -> subprocess.CompletedProcess:
+    call = [sys.executable, "-m", "ferlib.cli", *words]
+    environment = os.environ | environment
+    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+
+
+def mistake(run: subprocess.CompletedProcess, status: int) -> str:
+    """The message of a user's mistake: at most two plain lines."""
+    assert run.returncode == status, run.stderr
+    assert "Traceback" not in run.stderr
+    if status == 1:
+        assert 1 <= len(run.stderr.strip().splitlines()) <= 2
+    return run.stderr
+
+
+def test_every_command_explains_itself():
+    overview = ferlib("--help").stdout
+    for command in COMMANDS:
+        assert command in overview
+        assert f"ferlib {command}" in ferlib(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("nonsense",), ("train", "--epochs", "0"), ("train", "--epochs", "many"),
+     ("train", "--lr", "-1"), ("train", "--lr", "nan"), ("evaluate", "--split", "both"),
+     ("predict",), ("prepare",), ("serve", "--port", "99999")],
+)  # fmt: skip
+def test_wrong_usage_is_exit_2(words):
+    mistake(ferlib(*words), 2)
+
+
+def test_json_is_the_last_line():
+    found = json.loads(ferlib("info", "--json").stdout.splitlines()[-1])
+    assert found["mxnet"].startswith("1.9.1")
+    listed = json.loads(ferlib("models", "--json").stdout.splitlines()[-1])
+    assert listed["vgg13"]["blocks"] == [[2, 64], [2, 128], [3, 256], [3, 256]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "--data", "{}/none"), "none"),
+        (("evaluate", "--data", "{}/none"), "none"),
+        (("train", "--sample", "--net", "resnet", "--out", "{}/net"), "vgg13bn"),
+        (("evaluate", "--weights", "{}/missing"), "missing.json"),
+        (("predict", "--weights", "{}/missing", "a.jpg"), "missing.json"),
+        (("pack", "--weights", "{}/missing"), "missing.json"),
+    ],
+)
+def test_a_users_mistake_is_two_plain_lines(words, said, tmp_path):
+    run = ferlib(*(word.format(tmp_path) for word in words), XDG_CACHE_HOME=str(tmp_path / "c"))
+    assert said in mistake(run, 1)
+    assert not list(tmp_path.glob("net*"))
+
+
+def test_unwritable_output_is_a_plain_error(tmp_path):
+    words = "train --sample --net vgg-tiny --epochs 1 --out /proc/net --run-folder /proc/run"
+    mistake(ferlib(*words.split(), XDG_CACHE_HOME=str(tmp_path)), 1)
