@@ -12,9 +12,10 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import sys
 import types
-from functools import cache
+from functools import cache, total_ordering
 from pathlib import Path
 
 import numpy as np
@@ -51,26 +52,27 @@ def _moved(name: str):
     return moved
 
 
+@total_ordering
+class _Version:
+    """Stands in for distutils.version's two classes: MXNet only compares release numbers."""
+
+    def __init__(self, text: str):
+        self.numbers = [int(part) for part in re.findall(r"\d+", text)]
+
+    def __eq__(self, other) -> bool:
+        return self.numbers == _Version(str(other)).numbers
+
+    def __lt__(self, other) -> bool:
+        return self.numbers < _Version(str(other)).numbers
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.numbers))
+
+
 def _restore_distutils() -> None:
-    """MXNet compares two version strings with distutils.version.LooseVersion."""
     package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
-
-    class LooseVersion:
-        def __init__(self, text: str):
-            self.version = [int(part) if part.isdigit() else 0 for part in text.split(".")]
-
-        def __lt__(self, other) -> bool:
-            return self.version < _as_version(other)
-
-        def __ge__(self, other) -> bool:
-            return self.version >= _as_version(other)
-
-    def _as_version(other) -> list[int]:
-        return (other if isinstance(other, LooseVersion) else LooseVersion(other)).version
-
-    module.LooseVersion = LooseVersion
-    package.version = module
-    package.__path__ = []
+    module.LooseVersion = module.StrictVersion = _Version
+    package.version, package.__path__ = module, []
     sys.modules |= {"distutils": package, "distutils.version": module}
 
 
