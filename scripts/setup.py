@@ -156,11 +156,9 @@ def replace_link(link: Path, target: Path) -> None:
 
 def check_mxnet(python: Path) -> None:
     """Import MXNet once, in the new environment, and say what it runs on."""
-    question = (
-        "print('{mxnet} on {device}, training in {precision}'.format_map(runtime.describe()))"
-    )
-    answer = run(python, "-c", f"from ferlib import runtime; {question}")
-    say(f"mxnet: {answer.strip()}")
+    text = "'{mxnet} on {device}, training in {precision}'.format_map(runtime.describe())"
+    code = f"from ferlib import runtime; print({text})"
+    say("mxnet: " + run(python, "-c", code, what="importing MXNet"))
 
 
 # ---------------------------------------------------------------- all of it
