@@ -55,7 +55,7 @@ def _prepare(args) -> dict:
 
 
 def _train(args) -> dict:
-    from ferlib import fer2013, train
+    from ferlib import fer2013, models, runtime, train
 
     data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
     given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
@@ -66,6 +66,12 @@ def _train(args) -> dict:
     ]
     run = Path(args.run_folder or f"runs/{Path(args.out).name}")
     commit = _commit()  # before hours pass and the checkout moves on
+    found = runtime.describe()
+    print(
+        f"training {recipe.net} on {len(splits[0][0])} pictures of {Path(data.source).name}: "
+        f"{found['device']}, {found['threads']} threads, {found['precision']}",
+        flush=True,
+    )
     net, log = train.fit(*splits, recipe, run)
     info = train.describe_net(net, recipe, log, splits[1], args.protocol)
     info["trained"] = {
@@ -73,11 +79,10 @@ def _train(args) -> dict:
         "commit": commit,
         "date": date.today().isoformat(),
         "data": Path(data.source).name,
+        "machine": found,
         "pictures": len(splits[0][0]),
         "recipe": asdict(recipe),
     }
-    from ferlib import models
-
     models.save_weights(net, args.out, info)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
     return {"weights": args.out, "valid": info["valid"], "log": str(run / "log.csv")}
@@ -196,8 +201,15 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is two lines as well: argparse alone would print the whole usage."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ferlib", description=__doc__)
+    parser = _Parser(prog="ferlib", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ferlib {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _data_commands(commands)

@@ -20,8 +20,7 @@ def mistake(run: subprocess.CompletedProcess, status: int) -> str:
     """The message of a user's mistake: at most two plain lines."""
     assert run.returncode == status, run.stderr
     assert "Traceback" not in run.stderr
-    if status == 1:
-        assert 1 <= len(run.stderr.strip().splitlines()) <= 2
+    assert 1 <= len(run.stderr.strip().splitlines()) <= 2
     return run.stderr
 
 
