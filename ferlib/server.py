@@ -5,6 +5,7 @@ It adopts whatever the server forks, and when it is told to stop, or the server 
 of it down: Multi Model Server itself leaves its workers behind.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import http.client
@@ -40,6 +41,8 @@ SETTINGS = {  # what config.properties says, with its reasons; the addresses are
 }
 _PICTURE = b"P5 1 1 255 \0"  # the smallest one: a single black pixel
 _CONSOLE_BYTES = 1_000_000  # of the console's output kept; the server's own logs turn over
+_LAST_PORT = 32766  # that Multi Model Server takes: it holds ports in a short
+_CHUNK = 1 << 20  # bytes passed on at a time
 _GRACE = 10.0  # seconds for an orderly end, before SIGKILL
 _KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from ferlib import server; server.keep()"
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -80,7 +83,7 @@ def start(mar=None, port: int = 8080, timeout: float = 120.0) -> Server:
     try:
         logs.mkdir(parents=True)
         _fill(folder, mar, port)
-        keeper = _launch(folder, logs, java)
+        keeper = _launch(folder, logs, java, port)
         server = Server(port, keeper.pid, str(folder), str(logs))
         _state_file(port).write_text(json.dumps(asdict(server)))
         _wait_until_it_answers(server, keeper, timeout)
@@ -141,30 +144,33 @@ def _fill(folder: Path, mar, port: int) -> None:
         mar = Path(mar or "model_store/fer.mar")
         archive.check(mar)
         shutil.copyfile(mar, folder / f"{NAME}.mar")
+    direct = port <= _LAST_PORT  # else the keeper listens, and passes on to a socket
     addresses = {
-        "inference_address": f"http://127.0.0.1:{port}",
+        "inference_address": f"http://127.0.0.1:{port}" if direct else f"unix:{folder}/http.sock",
         "management_address": f"unix:{folder}/management.sock",
     }
     lines = [f"{key}={value}" for key, value in (addresses | SETTINGS).items()]
     (folder / "config.properties").write_text("\n".join(lines) + "\n")
 
 
-def _launch(folder: Path, logs: Path, java: Path) -> subprocess.Popen:
+def _launch(folder: Path, logs: Path, java: Path, port: int) -> subprocess.Popen:
     env = dict(os.environ, JAVA_HOME=str(java), TMPDIR=str(folder), TEMP=str(folder))
     env |= {"LOG_LOCATION": str(logs), "METRICS_LOCATION": str(logs)}
     env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
     env.pop("MMS_CONFIG_FILE", None)  # would go before the file that is given
+    words = [str(Path(__file__).parents[1]), str(folder), str(logs), str(port)]
     # A session of its own: Ctrl-C in the terminal must not reach the workers by itself. The folder
     # of its own, because Python and Java both look for code where they are started.
-    return subprocess.Popen(
-        [sys.executable, "-c", _KEEPER, str(Path(__file__).parents[1]), str(folder), str(logs)],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with open(logs / "keeper.log", "wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-c", _KEEPER, *words],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
 
 
 # ---------------------------------------------------------------- is it up?
@@ -208,10 +214,11 @@ def _reason(logs) -> str:
         r"WorkerLifeCycle - (?:[\w.]*\.)?(\w*(?:Error|Exception): .*)",
         r"(Failed to load model: .*)",
         r"Exception: (Failed to bind .*)",
+        r"\n(OSError: .*)",
         r"(Error occurred during initialization of VM.*|Error: .*|.*java not found.*)",
     )
     text = ""
-    for name in ("mms_log.log", "console.log"):
+    for name in ("mms_log.log", "console.log", "keeper.log"):
         with contextlib.suppress(OSError):
             text += (Path(logs) / name).read_text(errors="replace")
     found = (re.search(pattern, text) for pattern in patterns)
@@ -262,9 +269,11 @@ def _end(server: Server, keeper: subprocess.Popen | None = None) -> None:
         if keeper is not None:
             keeper.poll()
         time.sleep(0.05)
-    for process in _processes(server):
-        with contextlib.suppress(Exception):
-            process.kill()
+    while left := _processes(server):
+        for process in left:
+            with contextlib.suppress(OSError):
+                os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.05)
     if keeper is not None:
         keeper.wait()
     shutil.rmtree(server.folder, ignore_errors=True)
@@ -310,11 +319,15 @@ def _state_file(port: int) -> Path:
 
 def keep() -> None:
     """Run the server until it ends or SIGTERM comes; then leave no process and no file of it."""
-    folder, logs = sys.argv[2:4]
+    folder, logs, port = sys.argv[2:5]
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)  # orphaned workers become our children
+    if int(port) > _LAST_PORT:
+        listener = socket.create_server(("127.0.0.1", int(port)), backlog=128)
+        relay = _relay(listener, f"{folder}/http.sock")
+        threading.Thread(target=asyncio.run, args=(relay,), daemon=True).start()
     wrapper = subprocess.Popen(
         _server_command(folder), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -340,6 +353,27 @@ def _copy(stream, path: Path) -> None:
             if file.tell() < _CONSOLE_BYTES:
                 file.write(line)
                 file.flush()
+
+
+async def _relay(listener: socket.socket, path: str) -> None:
+    """Every connection to `listener` is carried to the Unix socket at `path` and back."""
+
+    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(_CHUNK):
+            target.write(data)
+            await target.drain()
+        target.write_eof()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            inner, outer = await asyncio.open_unix_connection(path, limit=_CHUNK)
+            both = carry(reader, outer), carry(inner, writer)
+            await asyncio.gather(*both, return_exceptions=True)
+            outer.close()
+        writer.close()
+
+    async with await asyncio.start_server(accept, sock=listener, limit=_CHUNK) as relay:
+        await relay.serve_forever()
 
 
 def _take_down(wrapper: subprocess.Popen) -> None:
