@@ -1,6 +1,6 @@
 """fer2013.csv -> arrays: `ferlib.fer2013.read` beside reading row by row, in turns, in one run.
 
-    python benchmarks/parse.py --fer2013 fer2013.csv --ferplus fer2013new.csv [--repeat 5]
+    python benchmarks/parse.py [--fer2013 FILE --ferplus FILE] [--repeat 5]
 
 Both give the same arrays (checked). Each reading is a process of its own, so that its peak memory
 is its own too; the time is that of reading alone, without starting Python and importing. Writes
@@ -10,16 +10,13 @@ as it is, a third competitor, besides. `--rows 2000` is for a short try and writ
 
 import argparse
 import csv
-import datetime
 import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -28,11 +25,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from conditions import conditions, write
 
 from ferlib import fer2013
 
 USAGES = ["Training", "PublicTest", "PrivateTest"]
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def plain(pictures: str, votes: str) -> np.ndarray:
@@ -113,36 +110,18 @@ def summary(found: dict[str, list[tuple]]) -> dict:
     return result
 
 
-def conditions(arguments: list[str], rows: int, repeat: int) -> dict:
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "command": " ".join(["python", "benchmarks/parse.py", *arguments]),
-        "commit": commit,
-        "date": datetime.date.today().isoformat(),
-        "n": rows,
-        "repeat": repeat,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((ln.partition(":")[2].strip() for ln in lines if ln.startswith("model name")), "")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--fer2013", type=Path, required=True, help="fer2013.csv or .tar.gz")
-    parser.add_argument("--ferplus", type=Path, required=True, help="fer2013new.csv")
+    data = Path(os.environ.get("FERLIB_DATA") or "data")
+    parser.add_argument("--fer2013", type=Path, default=data / "fer2013.tar.gz")
+    parser.add_argument("--ferplus", type=Path, default=data / "fer2013new.csv")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rows", type=int, help="only so many, and write nothing")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "parse.json")
     args = parser.parse_args()
+    for path in (args.fer2013, args.ferplus):
+        if not path.is_file():
+            print(f"skipped: {path} is not there; name the published file, or set FERLIB_DATA")
+            return
     with tempfile.TemporaryDirectory() as folder:
         pictures, votes, sources = args.fer2013, args.ferplus, {}
         if pictures.name.endswith(".tar.gz"):
@@ -152,21 +131,18 @@ def main() -> None:
             pictures, votes = shortened(pictures, votes, args.rows, Path(folder))
             sources = {}
         sources = {"ferlib": str(pictures), "row_by_row": str(pictures)} | sources
-        known = conditions([] if args.rows else shown(args), 0, args.repeat)
+        known = conditions(shown(args), repeat=args.repeat)
         found = in_turns(sources, str(votes), args.repeat)
     results = {run[3:] for runs in found.values() for run in runs}
     assert len(results) == 1, f"the readers differ: {results}"
     report = {"conditions": known | {"n": results.pop()[0]}, **summary(found)}
-    print(json.dumps(report, indent=1))
-    if not args.rows:
-        args.out.parent.mkdir(exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1)) if args.rows else write("parse", report)
 
 
-def shown(args: argparse.Namespace) -> list[str]:
-    """The arguments without this machine's folders."""
-    files = ["--fer2013", args.fer2013.name, "--ferplus", args.ferplus.name]
-    return [*files, "--repeat", str(args.repeat)]
+def shown(args: argparse.Namespace) -> str:
+    """The command without this machine's folders."""
+    files = f"--fer2013 {args.fer2013.name} --ferplus {args.ferplus.name}"
+    return f"python benchmarks/parse.py {files} --repeat {args.repeat}"
 
 
 if __name__ == "__main__":

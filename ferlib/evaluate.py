@@ -23,7 +23,7 @@ def evaluate(
     fer = Recognizer(weights=weights, flip=flip)
     data = fer2013.load(folder)
     pictures, votes, _ = data.split(split, protocol)
-    result = {"weights": fer.info.get("name", ""), "split": split, "protocol": protocol}
+    result = {"weights": fer.name, "split": split, "protocol": protocol}
     return result | {"tta": "flip" if flip else "none"} | measure(fer.classify(pictures), votes)
 
 
