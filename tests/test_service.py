@@ -267,6 +267,18 @@ def test_a_bad_body_gets_a_reason_and_the_server_goes_on(running, kind):
     assert workers(running) == before
 
 
+def test_a_form_is_the_servers_own_affair_and_harms_nobody(running):
+    """What `curl --data-binary` says by default: the server takes it for form fields itself, so
+    no handler sees the picture. Whatever it answers, the next request is fine."""
+    before = workers(running)
+    connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/predictions/fer", encoded(astronaut()), form)
+    assert connection.getresponse().status in (400, 500)
+    assert post(running.port, encoded(astronaut()))[0] == 200
+    assert workers(running) == before
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(running):
     processes = [psutil.Process(pid) for pid in workers(running)]
     before = sum(process.memory_info().rss for process in processes)
