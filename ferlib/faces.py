@@ -21,7 +21,6 @@ CROP = 1.12
 
 SHORTEST, LONGEST = 320, 960  # pictures are brought between these before faces are looked for
 MIN_CONFIDENCE = 0.75  # of the detector, 0 to 1; stars and rocks reach 0.7
-BATCH = 128  # crops in one call of the net, which bounds its memory
 
 # RGB picture uint8 (H, W, 3) -> boxes float (N, 4) as x, y, w, h, and confidences float (N,)
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -49,8 +48,8 @@ class Recognizer:
 
         self.weights = find_weights(weights)
         self.name = self.weights.name
-        self._ctx = ctx or runtime.contexts()[0]
-        self._net, self.info = models.load_weights(self.weights, self._ctx)
+        ctx = ctx or runtime.contexts()[0]
+        self._net, self.info = models.load_weights(self.weights, ctx)
         self._flip = flip
         self._detect = detector or default_detector()
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
@@ -60,11 +59,10 @@ class Recognizer:
 
         `crops`: uint8 (N, H, W) or (N, H, W, 3) RGB, or a list of such arrays of any sizes.
         """
-        crops = _checked(crops)
-        out = np.empty((len(crops), len(EMOTIONS)), np.float32)
-        for start in range(0, len(crops), BATCH):
-            out[start : start + BATCH] = self._probabilities(self.prepare(crops[start:][:BATCH]))
-        return out
+        from ferlib import models
+
+        with self._lock:
+            return models.predict(self._net, _checked(crops), self.info, self._flip)
 
     def prepare(self, crops) -> np.ndarray:
         """Crops -> the float32 (N, 1, size, size) that this net was trained on."""
@@ -97,22 +95,6 @@ class Recognizer:
         boxes, confidences = boxes[keep] * _ratio(size, width, height), confidences[keep]
         order = np.lexsort((boxes[:, 0], -boxes[:, 2] * boxes[:, 3]))
         return boxes[order], confidences[order]
-
-    def _probabilities(self, arrays: np.ndarray) -> np.ndarray:
-        if self._flip:
-            arrays = np.concatenate([arrays, arrays[..., ::-1]])
-        from ferlib import runtime
-
-        with self._lock:
-            logits = self._net(runtime.import_mxnet().nd.array(arrays, ctx=self._ctx)).asnumpy()
-        probabilities = softmax(logits / float(self.info.get("temperature", 1.0)))
-        return np.mean(np.split(probabilities, 2), axis=0) if self._flip else probabilities
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, K) -> float32 (N, K) rows that sum to one."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def scores(probabilities: np.ndarray) -> dict[str, float]:

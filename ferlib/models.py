@@ -65,7 +65,7 @@ def create(name: str, ctx=None, seed: int | None = None) -> nn.HybridSequential:
     if seed is not None:
         mx.random.seed(seed)
         np.random.seed(seed)  # MXNet's initialisers draw from both
-    net = build(spec(name), prefix=name.replace("-", "_") + "_")
+    net = build(spec(name), prefix=_prefix(name))
     net.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     return net
 
@@ -189,6 +189,7 @@ def load_weights(prefix, ctx=None) -> tuple[SymbolBlock, dict]:
             )
     info = _read_info(info_file)
     net = _import(symbol_file, params_file, ctx or mx.cpu())
+    _check_name(net, info, info_file)
     _check_output(net, info, info_file, ctx or mx.cpu())
     return net, info
 
@@ -226,6 +227,25 @@ def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:
         ) from None
     net.hybridize(static_alloc=True)
     return net
+
+
+def _check_name(net, info: dict, info_file: Path) -> None:
+    """With global pooling any input size gives eight numbers, so the network's name is compared."""
+    name = info.get("network")
+    first = next(iter(net.collect_params()))
+    if name is None or name not in SPECS:  # a net of someone's own
+        return
+    right = first.startswith(_prefix(name)) and info["input_size"] == SPECS[name].size
+    if not right:
+        raise FerlibError(
+            f"{info_file} belongs to another net: it says {name} at {info['input_size']} pixels, "
+            f"and the parameters start with {first}",
+            "weights_invalid",
+        )
+
+
+def _prefix(name: str) -> str:
+    return name.replace("-", "_") + "_"
 
 
 def _check_output(net, info: dict, info_file: Path, ctx) -> None:

@@ -79,7 +79,9 @@ def _payload(request: dict) -> bytes:
     name = next((name for name in FIELDS if name in request), None)
     if name is None:
         raise FerlibError(
-            "no picture: send its bytes as the body or as the multipart field `data`", "no_picture"
+            "no picture: send its bytes as the body with Content-Type: image/jpeg (or image/png), "
+            "or as the multipart field `data`",
+            "no_picture",
         )
     value = request[name]
     if not isinstance(value, bytes | bytearray):  # decoded: the server lacks ferlib's settings
