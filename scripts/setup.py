@@ -100,7 +100,7 @@ def install(python: Path, site: Path, variant: str) -> None:
         run(python, *PIP, "uninstall", "--quiet", "--yes", other, what="taking it out")
     missing = unsound(site, pins(variant))
     if missing:
-        size = "2.1 GB more with CUDA" if variant == "gpu" else "about 400 MB"
+        size = "2.1 GB more with CUDA" if variant == "gpu" else "about 300 MB"
         say(f"packages: installing {len(missing)} pinned ones ({size} when all are missing)")
         how = ("--no-deps", "--only-binary", ":all:", "--force-reinstall")
         run(python, *PIP, "install", *how, *missing, what="installing", count=len(missing))

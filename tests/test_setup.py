@@ -195,7 +195,7 @@ def test_make_lends_a_home_folder_where_there_is_none(home):
 
 def test_ci_can_be_run():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+    assert (ROOT / ".ci" / "run").read_text().startswith("#!/usr/bin/env bash\n")
 
 
 # ---------------------------------------------------------------- the wheel
@@ -224,8 +224,8 @@ def test_weights_travel_in_the_wheel_and_archives_do_not(wheel_folder):
     assert top == {"ferlib", "bin", f"ferlib-{ferlib.__version__}.dist-info"}
 
 
-def test_an_installed_ferlib_is_used_outside_the_checkout(wheel_folder, tmp_path):
-    code = "import ferlib; print(ferlib.__file__, len(ferlib.EMOTIONS))"
+def test_an_installed_ferlib_finds_its_weights_outside_the_checkout(wheel_folder, tmp_path):
+    code = "import ferlib; print(ferlib.__file__, ferlib.Recognizer().weights)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(wheel_folder)},
@@ -233,7 +233,9 @@ def test_an_installed_ferlib_is_used_outside_the_checkout(wheel_folder, tmp_path
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == [str(wheel_folder / "ferlib" / "__init__.py"), "8"], done.stderr
+    package = wheel_folder / "ferlib"
+    found = [str(package / "__init__.py"), str(package / "model_store" / "ferplus")]
+    assert done.stdout.split() == found, done.stderr
 
 
 # ---------------------------------------------------------------- the tutorial
@@ -273,4 +275,4 @@ def test_links_between_the_papers_lead_somewhere():
         path = ROOT / paper
         targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
         missing = [target for target in targets if not (path.parent / target).exists()]
-        assert not missing, f"{paper} links to what is not there"
+        assert not missing, f"{paper} links to what is not there: {missing}"
