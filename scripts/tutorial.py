@@ -24,7 +24,6 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-FERLIB = (sys.executable, "-m", "ferlib.cli")
 CELL_SECONDS = 900  # far above the slowest cell: a cell that hangs fails instead
 _BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in Linux's prctl.h
 
@@ -44,7 +43,7 @@ def main() -> int:
         for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
             run_notebook(path)
         answer = serve_and_ask(photograph())
-    except (TutorialError, subprocess.CalledProcessError, OSError) as error:
+    except (TutorialError, OSError) as error:
         print(f"tutorial: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -52,7 +51,7 @@ def main() -> int:
         return 130
     finally:
         end_children()
-    print(json.dumps(answer, indent=2))
+    print(json.dumps(answer))
     print(f"tutorial: done in {(time.monotonic() - began) / 60:.1f} minutes, the server is stopped")
     return 0
 
@@ -105,22 +104,24 @@ def photograph() -> bytes:
 
 def serve_and_ask(jpeg: bytes) -> dict:
     """Pack, serve on a free port, post the picture; the server's answer. Stops the server."""
-    port = free_port()
-    subprocess.run([*FERLIB, "pack"], check=True)
+    port = str(free_port())
+    ferlib("pack")
     try:
-        subprocess.run([*FERLIB, "serve", "--port", str(port)], check=True)
+        ferlib("serve", "--port", port)
         print("server: asking about skimage.data.astronaut()", flush=True)
-        reply = requests.post(
-            f"http://127.0.0.1:{port}/predictions/fer",
-            data=jpeg,
-            headers={"Content-Type": "image/jpeg"},
-            timeout=60,
-        )
+        url = f"http://127.0.0.1:{port}/predictions/fer"
+        reply = requests.post(url, jpeg, headers={"Content-Type": "image/jpeg"}, timeout=60)
     finally:
-        subprocess.run([*FERLIB, "stop", "--port", str(port)], check=False)
+        ferlib("stop", "--port", port)
     if reply.status_code != 200:
         raise TutorialError(f"the server answered {reply.status_code}: {reply.text[:500]}")
     return reply.json()
+
+
+def ferlib(*words: str) -> None:
+    """One ferlib command, as a person would type it; it says itself what is wrong."""
+    if subprocess.run([sys.executable, "-m", "ferlib.cli", *words]).returncode:
+        raise TutorialError(f"`ferlib {words[0]}` failed")
 
 
 def free_port() -> int:
