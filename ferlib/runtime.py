@@ -30,7 +30,8 @@ def restore_names() -> None:
     for name, value in _numpy_names().items():
         if name not in vars(np):
             setattr(np, name, value)
-    if importlib.util.find_spec("distutils") is None:  # left Python in 3.12
+    absent = "distutils" not in sys.modules and importlib.util.find_spec("distutils") is None
+    if absent:  # it left Python in 3.12
         _restore_distutils()
 
 
