@@ -12,8 +12,9 @@ from ferlib import runtime
 def python(code: str, **environment) -> str:
     """What a fresh interpreter prints; its exit must be 0."""
     call = [sys.executable, "-W", "ignore", "-c", code]
+    inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     run = subprocess.run(
-        call, env=os.environ | environment, capture_output=True, text=True, check=False
+        call, env=inherited | environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
