@@ -12,19 +12,23 @@ def evaluate(
     protocol: str = "fer2013new.csv",
     folder=None,
     flip: bool = False,
+    temperature: float | None = None,
 ) -> dict:
     """Measure stored weights (default: the shipped net) on a split's majority images.
 
-    `protocol` names the vote file that decides which images count and what they show.
+    `protocol` names the vote file that decides which images count and what they show;
+    `temperature` replaces the stored one, and 1 gives the net as it was trained.
     """
     from ferlib import fer2013
     from ferlib.faces import Recognizer
 
     fer = Recognizer(weights=weights, flip=flip)
+    fer.info["temperature"] = temperature or fer.info.get("temperature", 1.0)
     data = fer2013.load(folder)
     pictures, votes, _ = data.split(split, protocol)
     result = {"weights": fer.name, "split": split, "protocol": protocol}
-    return result | {"tta": "flip" if flip else "none"} | measure(fer.classify(pictures), votes)
+    result |= {"tta": "flip" if flip else "none", "temperature": fer.info["temperature"]}
+    return result | measure(fer.classify(pictures), votes)
 
 
 def report(result: dict) -> str:
@@ -85,7 +89,10 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 1
 
 
 def fit_temperature(logits: np.ndarray, share: np.ndarray) -> float:
-    """The one temperature that makes softmax(logits / T) fit the vote shares best (Guo 2017)."""
+    """The one temperature whose softmax(logits / T) fits the targets (N, 8) best (Guo et al. 2017).
+
+    Targets are vote shares, or one-hot majorities; the loss is the cross-entropy.
+    """
     tried = np.exp(np.linspace(np.log(0.3), np.log(3), 200))
 
     def loss(temperature: float) -> float:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ferlib import images
 from ferlib.errors import FerlibError
-from ferlib.labels import EMOTIONS
+from ferlib.labels import COLOURS, EMOTIONS
 
 DEFAULT_WEIGHTS = "ferplus"
 
@@ -206,17 +206,7 @@ def _ratio(size: tuple[int, int], width: int, height: int) -> np.ndarray:
 
 # ---------------------------------------------------------------- drawing
 
-_COLOURS = {  # readable on light and dark, and apart for the colour-blind as far as eight can be
-    "neutral": "#9aa0a6",
-    "happiness": "#f2b705",
-    "surprise": "#e66be0",
-    "sadness": "#4c8df5",
-    "anger": "#e5484d",
-    "disgust": "#3fae5a",
-    "fear": "#9b6cf2",
-    "contempt": "#f08438",
-}
-_PANEL = (18, 18, 18, 205)
+_PANEL, _INK = (255, 255, 255, 225), "#2b2b2b"  # readable on light and dark photographs
 
 
 def draw(photo, faces: Sequence[Face]) -> Image.Image:
@@ -242,8 +232,10 @@ def _corners(box) -> tuple[int, int, int, int]:
 
 def _draw_box(pen, face: Face, unit: int, font, size) -> tuple[int, int, int, int]:
     """Box and label; gives the label's corners."""
-    colour = _COLOURS[face.emotion]
-    pen.rectangle(_corners(face.box), outline=colour, width=max(2, unit // 6))
+    colour = COLOURS[face.emotion]
+    line = max(2, unit // 6)
+    pen.rectangle(_corners(face.box), outline="white", width=2 * line)
+    pen.rectangle(_corners(face.box), outline=colour, width=line)
     text = f"{face.emotion} {face.scores[face.emotion]:.0%}"
     width = round(pen.textlength(text, font)) + unit
     left = max(0, min(face.box[0], size[0] - width))
@@ -251,7 +243,7 @@ def _draw_box(pen, face: Face, unit: int, font, size) -> tuple[int, int, int, in
     top = top if top >= 0 else min(face.box[1] + face.box[3], size[1] - round(unit * 1.5))
     corners = (left, top, left + width, top + round(unit * 1.5))
     pen.rectangle(corners, fill=_PANEL)
-    pen.text((left + unit // 2, top + unit * 0.75), text, colour, font, anchor="lm")
+    pen.text((left + unit // 2, top + unit * 0.75), text, _INK, font, anchor="lm")
     return corners
 
 
@@ -281,7 +273,7 @@ def _draw_bars(pen, face: Face, place, unit: int, font) -> None:
     left, right = place[0] + unit * 6, place[2] - unit // 2
     for row, name in enumerate(EMOTIONS):
         top = place[1] + unit // 2 + row * unit
-        pen.text((left - unit // 3, top + unit / 2), name, "#f1f1f1", font, anchor="rm")
+        pen.text((left - unit // 3, top + unit / 2), name, _INK, font, anchor="rm")
         length = round(face.scores[name] * (right - left))
         bar = (left, top + unit // 5, left + max(1, length), top + unit - unit // 5)
-        pen.rectangle(bar, fill=_COLOURS[name])
+        pen.rectangle(bar, fill=COLOURS[name])

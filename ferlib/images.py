@@ -31,7 +31,7 @@ def read_picture(source) -> np.ndarray:
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _upright_rgb(source)
-    name = "the picture"
+    name = "the data"
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         source = _file_bytes(name)

@@ -15,6 +15,10 @@ EMOTIONS = (
     "fear",
     "contempt",
 )
+# One colour for each emotion in every picture: any two are at least 17 apart (CIEDE2000), with each
+# kind of colour blindness and without.
+HUES = ("#BBBBBB", "#F0A500", "#4AC7FF", "#2C48AF", "#FA005A", "#1C9477", "#9775A9", "#804F1F")
+COLOURS = dict(zip(EMOTIONS, HUES, strict=True))
 COLUMNS = (*EMOTIONS, "unknown", "non-face")
 SCHEMES = ("majority", "probability", "cross-entropy", "multi-target")
 

@@ -20,12 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from matplotlib.transforms import Affine2D
 
+from ferlib import labels
 from ferlib.evaluate import calibration_error
 from ferlib.labels import COLUMNS, EMOTIONS, SCHEMES, majority, targets
 
-# At least 17 apart (CIEDE2000) for every pair, with each kind of colour blindness and without.
-HUES = ("#BBBBBB", "#F0A500", "#4AC7FF", "#2C48AF", "#FA005A", "#1C9477", "#9775A9", "#804F1F")
-COLOURS = dict(zip(EMOTIONS, HUES, strict=True)) | {"unknown": "#E2E2E2", "non-face": "#5A5A5A"}
+COLOURS = labels.COLOURS | {"unknown": "#E2E2E2", "non-face": "#5A5A5A"}
 INK, FAINT, MARK = "#2B2B2B", "#B4B4B4", "#C2410C"
 BLUES = ("#A9CBE8", "#6FA5D8", "#3F7FBF", "#1F5C99")  # for all that is no emotion
 STYLE = {
@@ -376,7 +375,7 @@ def _sketches(ax) -> None:
             shelf = (1.65, 0.05 + 0.22 * row)
             ax.add_patch(Rectangle(shelf, 0.7, 0.18, fc=BLUES[3]))
             ax.plot(shelf[0] + np.array([0.08, 0.16]), [shelf[1] + 0.09] * 2, "w.", ms=4)
-    ax.bar(3.7 + 0.2 * np.arange(4), (0.1, 0.6, 0.15, 0.05), 0.16, UP + 0.02, color=HUES[:4])
+    ax.bar(3.7 + 0.2 * np.arange(4), (0.1, 0.6, 0.15, 0.05), 0.16, UP + 0.02, color=labels.HUES[:4])
     for y in (UP + 0.32, 0.32):
         for k in range(4):
             tall = 0.66 - 0.14 * k

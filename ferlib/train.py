@@ -275,14 +275,18 @@ def _write_log(log: list[dict], path: Path) -> None:
 def describe_net(net, recipe: Recipe, log: list[dict], valid, protocol: str) -> dict:
     """The JSON that goes with trained weights: how to serve them, and how good they are.
 
-    One temperature is fitted on the validation split; accuracy does not depend on it.
+    One temperature is fitted to the majorities of the validation split, so that confidence means
+    accuracy. No answer depends on it, but the distance to all voters (kl) grows with it.
     """
     info = recipe.served()
     scores = models.predict(net, valid[0], info)
-    kept = labels.majority(valid[1]) >= 0
+    majority = labels.majority(valid[1])
+    kept = majority >= 0
     logits = np.log(np.maximum(scores[kept], 1e-12))
-    info["temperature"] = fit_temperature(logits, labels.shares(valid[1][kept]))
+    one_hot = np.eye(len(labels.EMOTIONS))[majority[kept]]
+    info["temperature"] = fit_temperature(logits, one_hot)
     figures = measure(models.predict(net, valid[0], info), valid[1])
-    figures["ece_before_temperature"] = measure(scores, valid[1])["ece"]
+    untempered = measure(scores, valid[1])
+    figures["before_temperature"] = {key: untempered[key] for key in ("loss", "kl", "ece")}
     conditions = {"split": "valid", "protocol": protocol, "seeds": [recipe.seed]}
     return info | {"network": recipe.net, "valid": conditions | figures, "epochs": len(log)}
