@@ -40,8 +40,8 @@ def table(report: dict) -> str:
         f"The shipped net (`{report['network']}`, {report['parameters']:,} numbers): "
         f"{trained['recipe']['epochs']} epochs on {trained['pictures']:,} pictures, "
         f"seed {trained['recipe']['seed']}, one run. Images with a majority emotion, all eight "
-        "emotions allowed as answers. The temperature is fitted to the validation majorities; KL is "
-        "of the scores before it.",
+        "emotions allowed as answers. The temperature is fitted to the validation majorities; "
+        "KL is of the scores before it.",
         "",
         "| split | votes | n | accuracy | with flip | balanced | KL to the voters "
         "| calibration error before, after temperature |",
