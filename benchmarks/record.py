@@ -85,7 +85,9 @@ def insert(page: Path, report: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("weights", help="the prefix of the net's three files")
-    parser.add_argument("--log", type=Path, help="log.csv of the run (default: beside the net)")
+    parser.add_argument(
+        "--log", type=Path, help="log.csv of the run (default: WEIGHTS-run/log.csv)"
+    )
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
     from ferlib import models
@@ -99,7 +101,7 @@ def main() -> None:
     report |= {"trained": info["trained"], "temperature": info["temperature"]}
     report |= {"measured": known, "runs": runs}
     write(name, report)
-    log = args.log or Path(args.weights).parent / "log.csv"
+    log = args.log or Path(f"{args.weights}-run") / "log.csv"
     shutil.copyfile(log, ROOT / "results" / f"{name}.csv")
     for page in PAGES:
         insert(ROOT / page, report)

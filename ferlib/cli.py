@@ -1,4 +1,4 @@
-"""The `ferlib` command: a thin layer over the package."""
+"""Read facial expressions: prepare FER2013, train, evaluate, predict, pack and serve."""
 
 import argparse
 import json
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     except FerlibError as error:
         return _failed(str(error))
     except OSError as error:
-        return _failed(f"{error.filename or 'ferlib'}: {error.strerror or error}")
+        where = f"{error.filename}: " if error.filename else "cannot write: "
+        return _failed(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         return _failed("stopped")
     return 0
@@ -55,33 +56,32 @@ def _prepare(args) -> dict:
 
 
 def _train(args) -> dict:
-    from ferlib import fer2013, models, runtime, train
+    from ferlib import fer2013, labels, models, runtime, train
 
-    data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
     given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
     recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
-    splits = [
-        data.split("train", args.protocol, "usable", args.without_duplicates)[:2],
-        data.split("valid", args.protocol)[:2],
-    ]
-    run = Path(args.run_folder or f"runs/{Path(args.out).name}")
-    commit = _commit()  # before hours pass and the checkout moves on
-    found = runtime.describe()
+    models.spec(recipe.net)
+    models.check_prefix(args.out)
+    data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
+    learnt = data.split("train", args.protocol, "usable", args.without_duplicates)[:2]
+    valid = data.split("valid", args.protocol)[:2]
+    found = runtime.describe() | {"commit": _commit()}  # the commit before hours pass
+    count = int(labels.trainable(learnt[1], recipe.scheme).sum())
     print(
-        f"training {recipe.net} on {len(splits[0][0])} pictures of {Path(data.source).name}: "
+        f"training {recipe.net} on {count} pictures of {Path(data.source).name}: "
         f"{found['device']}, {found['threads']} threads, {found['precision']}",
         flush=True,
     )
-    net, log = train.fit(*splits, recipe, run)
-    info = train.describe_net(net, recipe, log, splits[1], args.protocol)
+    run = Path(args.run_folder or f"{args.out}-run")
+    net, log = train.fit(learnt, valid, recipe, run)
+    info = train.describe_net(net, recipe, log, valid, args.protocol)
     info["trained"] = {
         "command": "ferlib " + " ".join(sys.argv[1:]),
-        "commit": commit,
         "date": date.today().isoformat(),
         "data": Path(data.source).name,
-        "machine": found,
-        "pictures": len(splits[0][0]),
+        "pictures": count,
         "recipe": asdict(recipe),
+        "machine": found,
     }
     models.save_weights(net, args.out, info)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
@@ -107,29 +107,29 @@ def _evaluate(args) -> dict:
     return result
 
 
-def _predict(args) -> dict | None:
+def _predict(args) -> None:
+    from tqdm import tqdm
+
     from ferlib.faces import Recognizer
 
     fer = Recognizer(weights=args.weights, flip=args.tta == "flip")
-    failed, found = [], []
-    for photo in args.photos:
+    answer = {"photos": [], "failed": []}
+    for photo in tqdm(args.photos, unit="photo", disable=None if len(args.photos) > 1 else True):
         try:
             faces = fer(photo)
-        except FerlibError as error:
-            failed.append(str(error))
+            drawn = {"drawn": _drawn(fer, photo, faces, Path(args.out))} if args.out else {}
+        except (FerlibError, OSError) as error:
+            message = str(error) if isinstance(error, FerlibError) else f"{args.out}: {error}"
+            answer["failed"].append({"photo": photo, "message": message})
             continue
-        answer = {"photo": photo, "faces": [asdict(face) for face in faces]}
-        found.append(answer)
+        answer["photos"].append({"photo": photo, "faces": [asdict(f) for f in faces]} | drawn)
         if not args.json:
-            print(_faces_line(photo, faces))
-        if args.out:
-            _draw(fer, photo, faces, Path(args.out))
+            tqdm.write(_faces_line(photo, faces))
     if args.json:
-        print(json.dumps({"photos": found}))
-    if failed:
+        print(json.dumps(answer))
+    if failed := answer["failed"]:
         rest = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise FerlibError(failed[0] + rest)
-    return None
+        raise FerlibError(failed[0]["message"] + rest)
 
 
 def _faces_line(photo: str, faces: list) -> str:
@@ -139,12 +139,19 @@ def _faces_line(photo: str, faces: list) -> str:
     return f"{photo}: " + ", ".join(each)
 
 
-def _draw(fer, photo: str, faces: list, folder: Path) -> None:
+def _drawn(fer, photo: str, faces: list, folder: Path) -> str:
+    """Write an annotated copy under a name that no other picture has; gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (Path(photo).stem + "-ferlib.png")
-    partial = path.with_suffix(".tmp")
-    fer.draw(photo, faces).save(partial, "PNG")
-    os.replace(partial, path)
+    name, number = Path(photo).name, 1
+    while (path := folder / f"{name}-ferlib{'' if number == 1 else number}.png").exists():
+        number += 1
+    partial = path.with_suffix(f".{os.getpid()}")
+    try:
+        fer.draw(photo, faces).save(partial, "PNG")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return str(path)
 
 
 def _pack(args) -> dict:
@@ -158,6 +165,7 @@ def _pack(args) -> dict:
 def _serve(args) -> dict:
     from ferlib import server
 
+    print("starting Multi Model Server: a few seconds", flush=True)
     started = server.start(args.archive, args.port)
     print(f"serving {started.address}\nlogs: {started.logs}", flush=True)
     if args.foreground:
@@ -245,22 +253,30 @@ def _data_commands(commands) -> None:
 def _train_arguments(train) -> None:
     add = train.add_argument
     add("--out", default="runs/net/net", metavar="PREFIX", help="the net's three files")
-    add("--run-folder", metavar="FOLDER", help="checkpoints and log.csv (default: runs/NAME)")
-    add("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
-    add("--sample", action="store_true", help="train on the drawn faces instead of FER2013")
+    add("--run-folder", metavar="FOLDER", help="checkpoints and log.csv (default: PREFIX-run)")
+    source = train.add_mutually_exclusive_group()
+    source.add_argument("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
+    source.add_argument("--sample", action="store_true", help="train on drawn faces instead")
     add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the votes")
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
     add("--net", help="see `ferlib models` (default: vgg13bn)")
     add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
-    add("--epochs", type=whole_number)
-    add("--batch-size", type=whole_number)
-    add("--lr", type=amount, help="the peak learning rate")
-    add("--weight-decay", type=amount)
-    add("--seed", type=int)
-    add("--precision", choices=("auto", "float32", "bfloat16"))
+    add("--epochs", type=number, help="passes over the pictures (default: 18)")
+    add("--batch-size", type=number, help="pictures in one step (default: 128)")
+    add("--lr", type=amount, help="the peak learning rate (default: 0.1)")
+    add("--weight-decay", type=amount, help="pulls weights to zero (default: 0.0005)")
+    add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
+    precisions = ("auto", "float32", "bfloat16")
+    add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
 
 
-def whole_number(text: str) -> int:
+def seed(text: str) -> int:
+    if not 0 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not a seed (0 to 2147483647)")
+    return int(text)
+
+
+def number(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return int(text)
@@ -272,7 +288,7 @@ def amount(text: str) -> float:
     return float(text)
 
 
-def port_number(text: str) -> int:
+def port(text: str) -> int:
     if not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
     return int(text)
@@ -287,7 +303,7 @@ def _use_commands(commands) -> None:
     pack.add_argument("--weights", default=None, metavar="PREFIX", help="default: the shipped net")
     pack.add_argument("--out", default="model_store/fer.mar", metavar="FILE")
     serve = _add(commands, "serve", _serve, "serve the archive with Multi Model Server")
-    serve.add_argument("--port", type=port_number, default=8080)
+    serve.add_argument("--port", type=port, default=8080, help="on 127.0.0.1")
     serve.add_argument(
         "--archive", metavar="FILE", help="default: model_store/fer.mar, else the shipped net"
     )
@@ -300,7 +316,9 @@ def _use_commands(commands) -> None:
 
 def _weights_arguments(command) -> None:
     command.add_argument("--weights", metavar="PREFIX", help="default: the shipped net")
-    command.add_argument("--tta", choices=("none", "flip"), default="none")
+    command.add_argument(
+        "--tta", choices=("none", "flip"), default="none", help="also read mirrored"
+    )
 
 
 if __name__ == "__main__":

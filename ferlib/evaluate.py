@@ -1,6 +1,7 @@
 """How well probabilities agree with the voters: the figures, and `ferlib evaluate`."""
 
 import numpy as np
+from tqdm import tqdm
 
 from ferlib import labels
 from ferlib.errors import FerlibError
@@ -28,7 +29,10 @@ def evaluate(
     pictures, votes, _ = data.split(split, protocol)
     result = {"weights": fer.name, "split": split, "protocol": protocol}
     result |= {"tta": "flip" if flip else "none", "temperature": fer.info["temperature"]}
-    return result | measure(fer.classify(pictures), votes)
+    parts = range(0, len(pictures), 256)
+    bar = tqdm(parts, desc=f"{split} split", unit_scale=256, unit="img", disable=None, leave=False)
+    scores = np.concatenate([fer.classify(pictures[start : start + 256]) for start in bar])
+    return result | measure(scores, votes)
 
 
 def report(result: dict) -> str:

@@ -113,14 +113,15 @@ def _face(box, confidence, probabilities, width: int, height: int) -> Face:
 
 def _checked(crops):
     """An array or a list of uint8 pictures, or a FerlibError that says what it is instead."""
-    if isinstance(crops, np.ndarray):
-        shape = crops.shape
-        if crops.ndim not in (3, 4) or (shape[-1] == 3) != (crops.ndim == 4):
-            raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found an array {shape}")
-    for crop in [crops] if isinstance(crops, np.ndarray) and len(crops) else crops:
-        array = np.asarray(crop)
-        if array.dtype != np.uint8 or 0 in array.shape or array.ndim < 2:
-            found = f"{array.dtype} {array.shape}"
+    if not isinstance(crops, np.ndarray | list | tuple):
+        raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
+    if isinstance(crops, np.ndarray) and crops.ndim < 3:
+        raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
+    for crop in crops[:1] if isinstance(crops, np.ndarray) else crops:
+        crop = np.asarray(crop)
+        gray_or_rgb = crop.ndim == 2 or (crop.ndim == 3 and crop.shape[2] == 3)
+        if crop.dtype != np.uint8 or 0 in crop.shape or not gray_or_rgb:
+            found = f"{crop.dtype} {crop.shape}"
             raise FerlibError(f"expected uint8 crops, gray (H, W) or RGB (H, W, 3), found {found}")
     return crops
 

@@ -5,6 +5,7 @@ Needs NumPy and Pillow; OpenCV is loaded only when pictures are augmented for tr
 
 import io
 import os
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,11 @@ def read_picture(source) -> np.ndarray:
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         source = _file_bytes(name)
+    if not isinstance(source, bytes | bytearray | memoryview):
+        raise FerlibError(
+            f"expected a path, bytes, a PIL image or an RGB array, found {type(source).__name__}",
+            "not_a_picture",
+        )
     if not len(source):
         raise FerlibError(f"{name} is empty: expected a picture file", "empty_body")
     return _decode(bytes(source), name)
@@ -51,7 +57,9 @@ def _file_bytes(path: str) -> bytes:
 def _decode(data: bytes, name: str) -> np.ndarray:
     kinds = "JPEG, PNG, GIF, WebP, BMP, TIFF or PPM"
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we say it below
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise _too_large(name) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):

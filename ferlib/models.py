@@ -134,6 +134,17 @@ def predict(net, crops, info: dict, flip: bool = False) -> np.ndarray:
 # ---------------------------------------------------------------- three files
 
 
+def check_prefix(prefix) -> None:
+    """FerlibError unless `save_weights` can write there: asked before hours of training."""
+    folder, name = Path(prefix).parent, Path(prefix).name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FerlibError(f"cannot make {folder}: {error.strerror}") from None
+    if not name or not os.access(folder, os.W_OK):
+        raise FerlibError(f"cannot write {str(prefix)!r}: expected a prefix such as runs/mine/net")
+
+
 def weight_files(prefix) -> tuple[Path, Path, Path]:
     """`model_store/ferplus` -> its -symbol.json, -0000.params and .json."""
     prefix = str(prefix)
@@ -197,20 +208,22 @@ def load_weights(prefix, ctx=None) -> tuple[SymbolBlock, dict]:
 def _read_info(path: Path) -> dict:
     try:
         info = json.loads(path.read_text())
-        size, kind, emotions = info["input_size"], info["normalise"], info["emotions"]
-        float(info.get("temperature", 1.0))
-    except (ValueError, KeyError, TypeError) as error:
+        sound = (
+            list(info["emotions"]) == list(EMOTIONS)
+            and info["normalise"] in NORMALISATIONS
+            and isinstance(info["input_size"], int)
+            and float(info.setdefault("temperature", 1.0)) > 0
+            and isinstance(info.setdefault("network", ""), str)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound:
         raise FerlibError(
-            f"{path} does not describe a net ({error!r}): expected JSON with input_size, "
-            f"normalise, temperature and emotions",
-            "weights_invalid",
-        ) from None
-    if list(emotions) != list(EMOTIONS) or kind not in NORMALISATIONS or not isinstance(size, int):
-        raise FerlibError(
-            f"{path} describes another kind of net: expected the emotions {', '.join(EMOTIONS)}, "
-            f"an input_size in pixels and normalise one of {', '.join(NORMALISATIONS)}",
+            f"{path} does not describe a net of this package: expected JSON with input_size, "
+            "normalise,\ntemperature and the eight emotions, as `ferlib train` writes it",
             "weights_invalid",
         )
+    info["temperature"] = float(info["temperature"])
     return info
 
 
@@ -219,10 +232,10 @@ def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "cannot decide type": the first batch decides it
             net = SymbolBlock.imports(str(symbol_file), ["data"], str(params_file), ctx=ctx)
-    except Exception as error:  # MXNetError, AssertionError, KeyError ... by what is wrong
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception:  # MXNetError, AssertionError, KeyError ... by what is wrong
         raise FerlibError(
-            f"{params_file} and {symbol_file} do not hold the same net: {reason[0][:120]}",
+            f"{params_file} and {symbol_file} do not hold the same net, or are damaged:\n"
+            "copy both again from where they came",
             "weights_invalid",
         ) from None
     net.hybridize(static_alloc=True)
@@ -231,9 +244,9 @@ def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:
 
 def _check_name(net, info: dict, info_file: Path) -> None:
     """With global pooling any input size gives eight numbers, so the network's name is compared."""
-    name = info.get("network")
+    name = info["network"]
     first = next(iter(net.collect_params()))
-    if name is None or name not in SPECS:  # a net of someone's own
+    if name not in SPECS:  # a net of someone's own
         return
     right = first.startswith(_prefix(name)) and info["input_size"] == SPECS[name].size
     if not right:

@@ -30,9 +30,9 @@ def restore_names() -> None:
     for name, value in _numpy_names().items():
         if name not in vars(np):
             setattr(np, name, value)
-    absent = "distutils" not in sys.modules and importlib.util.find_spec("distutils") is None
-    if absent:  # it left Python in 3.12
-        _restore_distutils()
+    if sys.version_info >= (3, 12) and "distutils" not in sys.modules:  # it left Python then
+        if importlib.util.find_spec("distutils") is None:  # setuptools brings one of its own
+            _restore_distutils()
 
 
 def _numpy_names() -> dict:
@@ -87,7 +87,6 @@ def import_mxnet() -> types.ModuleType:
     Raises FerlibError in plain words when MXNet or what it needs is missing.
     """
     restore_names()
-    first = "mxnet" not in sys.modules
     if gpu_build():
         _load_cuda_libraries()
     added = "OMP_NUM_THREADS" not in os.environ
@@ -98,8 +97,7 @@ def import_mxnet() -> types.ModuleType:
         raise FerlibError(_missing(error.name)) from None
     except OSError as error:
         raise FerlibError(_cannot_load(str(error))) from None
-    if first:
-        _latch_amx(mxnet)
+    _latch_amx(mxnet)
     if added:
         del os.environ["OMP_NUM_THREADS"]  # a child process decides for itself
     return mxnet
@@ -142,11 +140,7 @@ _LIMIT = "DNNL_MAX_CPU_ISA"  # the bundled oneDNN 2.4.4 does not know ONEDNN_MAX
 @cache
 def cpu_flags() -> frozenset[str]:
     """The instruction sets that Linux reports for the first processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.split() for line in lines if line.startswith("flags")), ()))
+    return frozenset(_cpuinfo("flags").split())
 
 
 @cache
@@ -158,28 +152,37 @@ def amx_granted() -> bool:
     return call(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
 
 
-def _latch_amx(mx) -> None:
-    """Let oneDNN choose AMX kernels. It reads the variable once, at its first primitive.
+@cache
+def _latch_amx(mx) -> bool:
+    """Let oneDNN choose AMX kernels; whether it may. It reads the variable at its first primitive.
 
     The variable without the kernel's grant is a SIGILL, so it is gone again before any child
-    process could inherit it; a limit that the user set is kept.
+    process could inherit it. A limit that the user set is kept, unless it would be that SIGILL.
     """
-    if _LIMIT in os.environ or not amx_granted():
-        return
+    granted, limit = amx_granted(), os.environ.get(_LIMIT, "")
+    if "AMX" in limit.upper() and not granted:
+        del os.environ[_LIMIT]
+        return False
+    if limit or not granted:
+        return granted and "AMX" in limit.upper()
     os.environ[_LIMIT] = "AVX512_CORE_AMX"
     try:
         data, weight = mx.nd.ones((1, 16, 8, 8)), mx.nd.ones((16, 16, 3, 3))
         mx.nd.Convolution(data, weight, kernel=(3, 3), num_filter=16, no_bias=True).wait_to_read()
     finally:
         del os.environ[_LIMIT]
+    return True
 
 
-def _vendor() -> str:
+@cache
+def _cpuinfo(field: str) -> str:
+    """One field of the first processor, "" where Linux does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return ""
-    return next((line.split(":")[1].strip() for line in lines if "vendor_id" in line), "")
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(field))
+    return next(found, "")
 
 
 def fast_bfloat16() -> bool:
@@ -188,8 +191,8 @@ def fast_bfloat16() -> bool:
     With AMX 4 times float32. AMD's AVX512-BF16 (Zen 4 and later) gave 1.6 to 1.8 times; Intel's
     without AMX is slower than float32 (0.76 times), so it does not count.
     """
-    amd = _vendor() == "AuthenticAMD" and "avx512_bf16" in cpu_flags()
-    return amd or (amx_granted() and _LIMIT not in os.environ)
+    amd = _cpuinfo("vendor_id") == "AuthenticAMD" and "avx512_bf16" in cpu_flags()
+    return amd or _latch_amx(import_mxnet())
 
 
 # ---------------------------------------------------------------- GPU
@@ -284,21 +287,12 @@ def describe() -> dict:
     devices = contexts()
     on_cpu = devices[0].device_type == "cpu"
     return {
-        "device": "cpu" if on_cpu else f"{len(devices)} x {_cards()[0][0]}",
+        "device": "cpu" if on_cpu else f"{len(devices)} x {_cards()[devices[0].device_id][0]}",
         "precision": "bfloat16" if on_cpu and fast_bfloat16() else "float32",
-        "amx": amx_granted() and _LIMIT not in os.environ,
+        "amx": _latch_amx(mx),
         "threads": int(os.environ.get("OMP_NUM_THREADS", cores())),
-        "cpu": _cpu_name(),
+        "cpu": f"{_cpuinfo('model name') or platform.processor()}, {cores()} cores",
         "mxnet": mx.__version__ + ("-cu112" if gpu_build() else ""),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    name = next((line.split(":")[1].strip() for line in lines if "model name" in line), "?")
-    return f"{name}, {cores()} cores"

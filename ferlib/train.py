@@ -1,11 +1,14 @@
 """Loss, loop and checkpoints."""
 
 import csv
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -71,7 +74,7 @@ class VoteLoss(gluon.HybridBlock):
 # ---------------------------------------------------------------- precision
 
 
-def in_bfloat16(net, size: int) -> gluon.SymbolBlock:
+def in_bfloat16(net) -> gluon.SymbolBlock:
     """The same parameters (float32) behind a graph that convolves in bfloat16.
 
     MXNet's `amp.init` would change every net of the process, and what they export; converting
@@ -91,7 +94,7 @@ def _for_training(net, recipe: Recipe, ctx: list):
     if precision == "auto":
         on_cpu = ctx[0].device_type == "cpu"
         precision = "bfloat16" if on_cpu and runtime.fast_bfloat16() else "float32"
-    fast = in_bfloat16(net, models.spec(recipe.net).size) if precision == "bfloat16" else net
+    fast = in_bfloat16(net) if precision == "bfloat16" else net
     fast.hybridize(static_alloc=True, static_shape=True)
     return fast, precision
 
@@ -105,35 +108,33 @@ def fit(train, valid, recipe: Recipe, folder=None, ctx=None, progress: bool = Tr
     `train` and `valid` are (pictures uint8 (N, 48, 48), votes (N, 10)). Rows that the scheme
     cannot learn from are left out of `train`; `valid` is judged by the majority rule.
     With a `folder`, every epoch is kept there as one rename, and the same call after a kill
-    goes on from it and ends with the same weights; `log.csv` there can be plotted.
+    goes on from it and ends with the same weights; `log.csv` there can be plotted. FerlibError
+    when the folder holds a run with another recipe, precision or data, or is in use.
     """
-    ctx = ctx or runtime.contexts()
-    run = _Run(recipe, ctx)
-    if folder is not None:
-        _resume(run, Path(folder))
     pictures, votes = _rows(train, recipe)
+    run = _Run(recipe, ctx or runtime.contexts(), _fingerprint(pictures, votes, *valid))
     run.steps = len(pictures) // recipe.batch_size
-    for epoch in range(len(run.log) + 1, recipe.epochs + 1):
-        started = time.perf_counter()
-        loss = _epoch(run, epoch, pictures, votes, progress)
-        rate = run.steps * recipe.batch_size / (time.perf_counter() - started)
-        row = {"epoch": epoch, "lr": run.rate(epoch * run.steps), "images_per_s": round(rate, 1)}
-        row |= {"train_loss": round(loss, 5)} | _validation(run, valid)
-        run.log.append(row)
-        if folder is not None:
-            _keep(run, Path(folder))
-        if progress:
-            print(_line(row, recipe.epochs), flush=True)
+    with _locked(folder):
+        if folder is not None and _resume(run, Path(folder)) and progress:
+            print(f"going on after epoch {len(run.log)} of {recipe.epochs}, kept in {folder}")
+        for epoch in range(len(run.log) + 1, recipe.epochs + 1):
+            run.log.append(_trained(run, epoch, pictures, votes, valid, progress))
+            if folder is not None:
+                _keep(run, Path(folder))
+            if progress:
+                print(_line(run.log[-1], recipe.epochs), flush=True)
     return run.net, run.log
 
 
 class _Run:
     """Net, trainer and log of one training run."""
 
-    def __init__(self, recipe: Recipe, ctx: list):
+    def __init__(self, recipe: Recipe, ctx: list, data: str = ""):
         self.recipe, self.ctx, self.log, self.steps = recipe, ctx, [], 0
         self.net = models.create(recipe.net, ctx=ctx, seed=recipe.seed)
-        self.fast, self.precision = _for_training(self.net, recipe, ctx)
+        self.fast, precision = _for_training(self.net, recipe, ctx)
+        # What must be the same for a run to go on.
+        self.identity = asdict(recipe) | {"precision": precision, "data": data}
         self.loss = VoteLoss(recipe.scheme)
         self.loss.hybridize()
         how = {"learning_rate": recipe.lr, "momentum": recipe.momentum, "wd": recipe.weight_decay}
@@ -156,6 +157,23 @@ def _rows(split, recipe: Recipe):
             f"use more data or a smaller batch size"
         )
     return pictures[rows], votes[rows]
+
+
+def _fingerprint(*arrays: np.ndarray) -> str:
+    """Of the pictures and votes, so that a run never goes on with other data."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def _trained(run: _Run, epoch: int, pictures, votes, valid, progress: bool) -> dict:
+    """Train for one epoch -> its row of the log."""
+    started = time.perf_counter()
+    loss = _epoch(run, epoch, pictures, votes, progress)
+    rate = run.steps * run.recipe.batch_size / (time.perf_counter() - started)
+    row = {"epoch": epoch, "lr": run.rate(epoch * run.steps), "images_per_s": round(rate, 1)}
+    return row | {"train_loss": round(loss, 5)} | _validation(run, valid)
 
 
 def _epoch(run: _Run, epoch: int, pictures, votes, progress: bool) -> float:
@@ -240,18 +258,18 @@ def _write_checkpoint(run: _Run, folder: Path) -> None:
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     run.net.save_parameters(str(folder / "net.params"))
     run.trainer.save_states(str(folder / "trainer.states"))
-    state = {"recipe": asdict(run.recipe), "precision": run.precision, "log": run.log}
+    state = {"identity": run.identity, "log": run.log}
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def _resume(run: _Run, folder: Path) -> None:
-    """Take up the newest checkpoint in `folder`, if there is one of the same recipe."""
+def _resume(run: _Run, folder: Path) -> bool:
+    """Take up the newest checkpoint in `folder`, if there is one, and only of the same run."""
     kept = sorted(folder.glob("epoch-*/state.json"))
     if not kept:
-        return
+        return False
     state = json.loads(kept[-1].read_text())
-    mine = json.loads(json.dumps(asdict(run.recipe)))
-    differs = [key for key in mine if mine[key] != state["recipe"].get(key)]
+    mine = json.loads(json.dumps(run.identity))
+    differs = [key for key in mine if mine[key] != state["identity"].get(key)]
     if differs:
         raise FerlibError(
             f"{folder} holds a run with another {', '.join(differs)}: "
@@ -261,6 +279,24 @@ def _resume(run: _Run, folder: Path) -> None:
     run.trainer.load_states(str(kept[-1].parent / "trainer.states"))
     run.log = state["log"]
     _write_log(run.log, folder / "log.csv")
+    return True
+
+
+@contextmanager
+def _locked(folder):
+    """Keep a second training out of `folder`; the lock goes with the process, however it ends."""
+    if folder is None:
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise FerlibError(f"another training is running in {folder}: wait for it") from None
+    finally:
+        os.close(handle)
 
 
 def _write_log(log: list[dict], path: Path) -> None:

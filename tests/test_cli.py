@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from ferlib import models
+
+INFO = {"network": "vgg-tiny", "input_size": 48, "normalise": "standardise", "temperature": 1.0}
 COMMANDS = ("prepare", "train", "evaluate", "predict", "pack", "serve", "stop", "models", "info")
 
 
@@ -34,7 +37,9 @@ def test_every_command_explains_itself():
 @pytest.mark.parametrize(
     "words",
     [(), ("nonsense",), ("train", "--epochs", "0"), ("train", "--epochs", "many"),
-     ("train", "--lr", "-1"), ("train", "--lr", "nan"), ("evaluate", "--split", "both"),
+     ("train", "--lr", "-1"), ("train", "--lr", "nan"), ("train", "--seed", "-1"),
+     ("train", "--seed", "9" * 20),
+     ("train", "--sample", "--data", "x"), ("evaluate", "--split", "both"),
      ("predict",), ("prepare",), ("serve", "--port", "99999")],
 )  # fmt: skip
 def test_wrong_usage_is_exit_2(words):
@@ -57,6 +62,7 @@ def test_json_is_the_last_line():
         (("evaluate", "--weights", "{}/missing"), "missing.json"),
         (("predict", "--weights", "{}/missing", "a.jpg"), "missing.json"),
         (("pack", "--weights", "{}/missing"), "missing.json"),
+        (("train", "--sample", "--out", ""), "cannot write"),
     ],
 )
 def test_a_users_mistake_is_two_plain_lines(words, said, tmp_path):
@@ -68,3 +74,34 @@ def test_a_users_mistake_is_two_plain_lines(words, said, tmp_path):
 def test_unwritable_output_is_a_plain_error(tmp_path):
     words = "train --sample --net vgg-tiny --epochs 1 --out /proc/net --run-folder /proc/run"
     mistake(ferlib(*words.split(), XDG_CACHE_HOME=str(tmp_path)), 1)
+
+
+def test_predict_does_the_good_ones_and_tells_of_the_others(tmp_path):
+    from PIL import Image
+
+    models.save_weights(models.create("vgg-tiny", seed=0), tmp_path / "net", INFO)
+    for name in ("a/face.png", "b/face.png", "b/face.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (60, 60), "gray").save(tmp_path / name)
+    (tmp_path / "bomb.png").write_bytes(b"")
+    Image.new("L", (10_000, 10_000)).save(tmp_path / "bomb.png")
+    photos = [str(tmp_path / n) for n in ("a/face.png", "bomb.png", "b/face.png", "b/face.gif")]
+    words = ["predict", "--weights", str(tmp_path / "net"), "--out", str(tmp_path / "o"), "--json"]
+    run = ferlib(*words, *photos)
+    assert "megapixels" in mistake(run, 1)
+    answer = json.loads(run.stdout.splitlines()[-1])
+    assert [one["photo"] for one in answer["photos"]] == [photos[0], *photos[2:]]
+    assert [one["photo"] for one in answer["failed"]] == [photos[1]]
+    assert len({one["drawn"] for one in answer["photos"]}) == len(list((tmp_path / "o").iterdir()))
+    assert len(list((tmp_path / "o").iterdir())) == 3
+
+
+def test_damaged_weights_are_told_without_a_traceback(tmp_path):
+    models.save_weights(models.create("vgg-tiny", seed=0), tmp_path / "net", INFO)
+    whole = {path: path.read_bytes() for path in models.weight_files(tmp_path / "net")}
+    for path, data in whole.items():
+        for damaged in (b"", data[: len(data) // 2], data.replace(b"e", b"x", 1)[:50]):
+            path.write_bytes(damaged)
+            run = ferlib("predict", "--weights", str(tmp_path / "net"), "any.png")
+            assert str(tmp_path / "net") in mistake(run, 1)
+        path.write_bytes(data)

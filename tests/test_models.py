@@ -93,6 +93,9 @@ def test_a_missing_file_is_named(copied):
         {"normalise": "whiten"},
         {"emotions": ["happy", "sad"]},
         {"temperature": "warm"},
+        {"temperature": 0},
+        {"emotions": 5},
+        {"network": ["vgg-tiny"]},
     ],
 )
 def test_a_json_of_another_net_is_refused(copied, change):

@@ -78,7 +78,7 @@ def test_bfloat16_gives_nearly_the_same_gradients_and_leaves_the_net_alone(drawn
     x = mx.nd.array(models.prepare(drawn[0][0][:32], 48, "standardise"))
     y = mx.nd.array(labels.targets(drawn[0][1][:32], "cross-entropy"))
     gradients = []
-    for one in (net, train.in_bfloat16(net, 48)):
+    for one in (net, train.in_bfloat16(net)):
         with mx.autograd.record():
             value = train.VoteLoss()(one(x), y).mean()
         value.backward()
@@ -121,6 +121,19 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(drawn, tmp_path):
     train.fit(*drawn, QUICK, tmp_path, progress=False)
     with pytest.raises(FerlibError, match="another lr"):
         train.fit(*drawn, replace(QUICK, lr=0.2), tmp_path, progress=False)
+
+
+def test_other_data_do_not_go_on_in_the_same_folder(drawn, tmp_path):
+    train.fit(*drawn, QUICK, tmp_path, progress=False)
+    other = [tuple(part[5:] for part in drawn[0]), drawn[1]]
+    with pytest.raises(FerlibError, match="another data"):
+        train.fit(*other, QUICK, tmp_path, progress=False)
+
+
+def test_a_second_training_keeps_out_of_the_folder(drawn, tmp_path):
+    with train._locked(tmp_path), pytest.raises(FerlibError, match="another training"):
+        train.fit(*drawn, QUICK, tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(drawn, tmpfs):
