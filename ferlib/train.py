@@ -112,7 +112,7 @@ def fit(train, valid, recipe: Recipe, folder=None, ctx=None, progress: bool = Tr
     when the folder holds a run with another recipe, precision or data, or is in use.
     """
     pictures, votes = _rows(train, recipe)
-    run = _Run(recipe, ctx or runtime.contexts(), _fingerprint(pictures, votes, *valid))
+    run = Run(recipe, ctx or runtime.contexts(), _fingerprint(pictures, votes, *valid))
     run.steps = len(pictures) // recipe.batch_size
     with _locked(folder):
         if folder is not None and _resume(run, Path(folder)) and progress:
@@ -126,7 +126,7 @@ def fit(train, valid, recipe: Recipe, folder=None, ctx=None, progress: bool = Tr
     return run.net, run.log
 
 
-class _Run:
+class Run:
     """Net, trainer and log of one training run."""
 
     def __init__(self, recipe: Recipe, ctx: list, data: str = ""):
@@ -167,7 +167,7 @@ def _fingerprint(*arrays: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def _trained(run: _Run, epoch: int, pictures, votes, valid, progress: bool) -> dict:
+def _trained(run: Run, epoch: int, pictures, votes, valid, progress: bool) -> dict:
     """Train for one epoch -> its row of the log."""
     started = time.perf_counter()
     loss = _epoch(run, epoch, pictures, votes, progress)
@@ -176,7 +176,7 @@ def _trained(run: _Run, epoch: int, pictures, votes, valid, progress: bool) -> d
     return row | {"train_loss": round(loss, 5)} | _validation(run, valid)
 
 
-def _epoch(run: _Run, epoch: int, pictures, votes, progress: bool) -> float:
+def _epoch(run: Run, epoch: int, pictures, votes, progress: bool) -> float:
     """One pass in a new order with new augmentation -> the mean loss of its pictures."""
     recipe, size = run.recipe, models.spec(run.recipe.net).size
     # All chance comes from (seed, epoch): an epoch is the same after a restart.
@@ -193,17 +193,17 @@ def _epoch(run: _Run, epoch: int, pictures, votes, progress: bool) -> float:
         disable=None if progress else True,
         leave=False,
     )
-    for step, rows in enumerate(bar):
-        run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + step))
+    for at, rows in enumerate(bar):
+        run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + at))
         batch = images.augment(pictures[rows], size, rng, recipe.augmentation)
-        total += _step(run, images.normalised(batch, recipe.normalisation), targets[rows])
+        total += step(run, images.normalised(batch, recipe.normalisation), targets[rows])
         # Waiting keeps the picture work and the net's threads from fighting for the cores.
         total.wait_to_read()
     mx.nd.waitall()
     return float(total.asscalar()) / len(order)
 
 
-def _step(run: _Run, batch: np.ndarray, targets: np.ndarray):
+def step(run: Run, batch: np.ndarray, targets: np.ndarray):
     """Forward, backward and update on every device -> the summed loss."""
     xs = gluon.utils.split_and_load(batch, run.ctx)
     ys = gluon.utils.split_and_load(targets, run.ctx)
@@ -214,7 +214,7 @@ def _step(run: _Run, batch: np.ndarray, targets: np.ndarray):
     return sum(loss.sum().as_in_context(mx.cpu()) for loss in losses)
 
 
-def _validation(run: _Run, valid) -> dict:
+def _validation(run: Run, valid) -> dict:
     # Inference leaves convolution weights in oneDNN's own layout, and the next Nesterov update
     # (MXNet 1.9.1) then decays the wrong elements. So a copy is judged, not the net in training.
     judged = models.create(run.recipe.net, ctx=run.ctx[:1])
@@ -236,7 +236,7 @@ def _line(row: dict, epochs: int) -> str:
 # ---------------------------------------------------------------- checkpoints
 
 
-def _keep(run: _Run, folder: Path) -> None:
+def _keep(run: Run, folder: Path) -> None:
     """Write a whole checkpoint beside the last one, rename it, then drop the last one."""
     final, partial = folder / f"epoch-{len(run.log):04d}", folder / "partial"
     try:
@@ -252,7 +252,7 @@ def _keep(run: _Run, folder: Path) -> None:
     _write_log(run.log, folder / "log.csv")
 
 
-def _write_checkpoint(run: _Run, folder: Path) -> None:
+def _write_checkpoint(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # what a kill left
     folder.mkdir(parents=True)
     mx.nd.waitall()  # BatchNorm's running statistics are written late
@@ -262,7 +262,7 @@ def _write_checkpoint(run: _Run, folder: Path) -> None:
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def _resume(run: _Run, folder: Path) -> bool:
+def _resume(run: Run, folder: Path) -> bool:
     """Take up the newest checkpoint in `folder`, if there is one, and only of the same run."""
     kept = sorted(folder.glob("epoch-*/state.json"))
     if not kept:

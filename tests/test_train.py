@@ -62,7 +62,7 @@ def test_multi_target_teaches_only_the_accepted_emotion_it_likes_best():
 
 
 def test_learning_rate_climbs_then_falls_to_zero():
-    run = train._Run(replace(QUICK, epochs=10, lr=0.1, warmup=0.1), [mx.cpu()])
+    run = train.Run(replace(QUICK, epochs=10, lr=0.1, warmup=0.1), [mx.cpu()])
     run.steps = 100
     rates = [run.rate(step) for step in range(1001)]
     assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) == 100
