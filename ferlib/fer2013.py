@@ -1,4 +1,4 @@
-"""FER2013 and its FER+ votes, in every published form -> arrays, every row accounted for.
+"""FER2013 with its FER+ votes: pictures and votes joined, split, kept; every row accounted for.
 
 FER2013 (Goodfellow et al. 2013, arXiv 1307.0414) is a CSV of 48x48 grey faces; FER+ (Barsoum et al.
 2016, arXiv 1608.01041) asked ten people about each. Microsoft published the votes twice, and the
@@ -6,44 +6,40 @@ two differ in about 1,600 rows: `fer2013new.csv` joins FER2013 by row position; 
 the folders FER2013Train, FER2013Valid and FER2013Test join by picture name through the former.
 
     read -> Fer2013 -> split        prepare, load: the same, kept as one .npz
+
+What the files hold, and what can be wrong in them, is `ferlib.published`'s.
 """
 
-import csv
-import gzip
 import hashlib
 import io
 import os
-import tarfile
+import sys
 import tempfile
-import warnings
-import zlib
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ferlib.errors import FerlibError
-from ferlib.labels import COLUMNS, EMOTIONS, drop_singles, majority, usable
+from ferlib.labels import EMOTIONS, drop_singles, majority, usable
+from ferlib.published import (
+    LABEL_FILES,
+    SIDE,
+    TEST_FILE,
+    TRAIN_FILE,
+    USAGES,
+    read_labels,
+    read_new,
+    read_pictures,
+)
 
-SPLITS = ("train", "valid", "test")
-USAGES = ("Training", "PublicTest", "PrivateTest")  # the same three in FER2013's words
+SPLITS = ("train", "valid", "test")  # USAGES are the same three in FER2013's words
 PROTOCOLS = ("fer2013new.csv", "label.csv")
 FORMS = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv", "train.csv")
 FORMS += ("test.csv", "fer2013/fer2013.csv")
-LABEL_FOLDERS = ("FER2013Train", "FER2013Valid", "FER2013Test")  # in the order of SPLITS
 KEEPS = ("majority", "usable", "all")
-
-SIDE = 48
-PIXELS = SIDE * SIDE
 PREPARED = "fer2013.npz"
-BLOCK = 1 << 19  # bytes of CSV parsed at a time: with its intermediate arrays it stays in cache
-TRAIN_FILE, TEST_FILE = 254, 255  # in place of a usage, where a file has no such column
-
-AGAIN = "Mend it, or download the file again: it may be damaged or cut short."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +54,7 @@ class Fer2013:
     votes:    protocol -> uint8 (N, 10), columns as in COLUMNS, all zero where a source has no row
     twins:    int32 (N,), the first row with exactly the same picture (its own number if unique)
     source:   where the data came from, for people
+    lacking:  why the votes of one protocol are not there, for people; '' where it is not known
     """
 
     pictures: np.ndarray
@@ -67,6 +64,7 @@ class Fer2013:
     votes: dict[str, np.ndarray]
     twins: np.ndarray
     source: str = ""
+    lacking: str = ""
 
     def __repr__(self) -> str:
         counts = np.bincount(self.usage, minlength=len(SPLITS))
@@ -103,10 +101,11 @@ class Fer2013:
         """uint8 (N, 10) votes of one of PROTOCOLS; FerlibError where these data lack it."""
         _check_choice("protocol", protocol, PROTOCOLS)
         if protocol not in self.votes:
-            raise FerlibError(
-                f"these data were prepared without the votes of {protocol}.\n"
+            reason = self.lacking or (
+                "these data were prepared without them.\n"
                 "Run `ferlib prepare` with --ferplus FOLDER, the folder that holds both."
             )
+            raise FerlibError(f"no votes of {protocol}: {reason}")
         return self.votes[protocol]
 
     def also_in(self, *splits: str) -> np.ndarray:
@@ -135,12 +134,12 @@ def read(fer2013: str | Path, ferplus: str | Path) -> Fer2013:
     fer2013, ferplus = _pictures_file(Path(fer2013)), Path(ferplus)
     folder = ferplus.is_dir()
     new = ferplus / "fer2013new.csv" if folder else ferplus
-    usage, names, votes = _read_new(new)
+    usage, names, votes = read_new(new)
     tables = {"fer2013new.csv": votes}
     if folder:
-        tables = {"label.csv": _read_labels(ferplus, names, usage, new)} | tables
+        tables = {"label.csv": read_labels(ferplus, names, usage, new)} | tables
     files = _with_sibling(fer2013)
-    parts = [_read_pictures(path) for path in files]
+    parts = [read_pictures(path) for path in files]
     flat, classes, known = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     rows = _matching_rows(known, usage, " and ".join(map(str, files)), new)
     return Fer2013(
@@ -210,339 +209,9 @@ def _twins(flat: np.ndarray) -> np.ndarray:
     return np.fromiter(rows, np.int32, len(flat))
 
 
-# ---------------------------------------------------------------- the pictures
-
-_USAGE = {usage.encode(): number for number, usage in enumerate(USAGES)}
-_CLASS = {str(number).encode(): number for number in range(7)}
-_HEADERS = "emotion,pixels,Usage (in any order), emotion,pixels or pixels"
-
-
-class _BadRow(Exception):
-    """Something unexpected in row `index` of a block: `line` lines down, both from 0."""
-
-    def __init__(self, index: int, line: int, reason: str):
-        super().__init__(reason)
-        self.index, self.line, self.reason = index, line, reason
-
-
-def _read_pictures(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A CSV or archive -> pixels uint8 (N, 2304), classes int8 (N,), usage uint8 (N,).
-
-    Unpacking, here, and parsing, in two threads, overlap: both leave Python's lock to others.
-    """
-    head = _sniff(path, archive=True)
-    parts, rows, line = [], 0, 2
-    try:
-        with open(path, "rb") as raw, _bar(path) as bar, ThreadPoolExecutor(2) as pool:
-            blocks = _blocks(raw, head, path)
-            columns = _columns(next(blocks), path)
-            for part, lines in _in_order(pool, blocks, columns):
-                parts.append(part)
-                rows, line = rows + len(part[0]), line + lines
-                bar.update(raw.tell() - bar.n)
-    except _BadRow as bad:
-        where = f"{path}, row {rows + bad.index + 1} (line {line + bad.line})"
-        raise FerlibError(f"{where}: {bad.reason}.\n{AGAIN}") from None
-    except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as error:
-        reason = " ".join(str(error).split()) or "unreadable"
-        raise FerlibError(f"{path}: a damaged or cut archive ({reason}).\n{AGAIN}") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if not rows:
-        raise FerlibError(f"{path} holds a header but no rows.\n{AGAIN}")
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-
-
-def _bar(path: Path) -> tqdm:
-    """Progress in bytes of the file as it lies on the disk; silent unless a person watches."""
-    how = {"unit": "B", "unit_scale": True, "leave": False, "delay": 1, "disable": None}
-    return tqdm(total=path.stat().st_size, desc=f"reading {path.name}", **how)
-
-
-def _in_order(pool: ThreadPoolExecutor, blocks: Iterator[bytes], columns: list[str]) -> Iterator:
-    """`_parse` of every block, in order, at most four blocks ahead: memory stays bounded."""
-    ahead = deque()
-    for block in blocks:
-        ahead.append(pool.submit(_parse, block, columns))
-        if len(ahead) > 4:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
-
-
-def _blocks(raw: io.BufferedReader, head: bytes, path: Path) -> Iterator[bytes]:
-    """The header line of the CSV, then its rows in blocks of whole lines."""
-    packed = head.startswith(b"\x1f\x8b")
-    unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
-    stream = _member(unpacked, path) if packed or _is_tar(head) else unpacked
-    yield stream.readline(BLOCK)
-    rest = b""
-    while block := stream.read(BLOCK):
-        whole, newline, rest = (rest + block).rpartition(b"\n")
-        if newline:
-            yield whole + newline
-        elif len(rest) > BLOCK:  # no row is that long: let the parser say so
-            yield rest
-            rest = b""
-    while packed and unpacked.read(BLOCK):  # to the checksum at the archive's end
-        pass
-    if rest:
-        yield rest
-
-
-def _is_tar(head: bytes) -> bool:
-    return head[257:262] == b"ustar"
-
-
-def _member(packed: io.BufferedIOBase, path: Path) -> io.BufferedIOBase:
-    """fer2013.csv out of a tar, as a stream: nothing is unpacked to the disk."""
-    archive = tarfile.open(fileobj=packed, mode="r|", bufsize=BLOCK)  # noqa: SIM115 (read on)
-    for member in archive:
-        if member.isfile() and member.name.rpartition("/")[2] == "fer2013.csv":
-            return archive.extractfile(member)
-    raise FerlibError(f"{path}: an archive without fer2013.csv.\nExpected Kaggle's fer2013.tar.gz.")
-
-
-def _columns(header: bytes, path: Path) -> list[str]:
-    """The column names, lower case: what else a file holds follows from them."""
-    text = header.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    columns = [name.strip(' "\t\r\n').lower() for name in text.split(",")]
-    extra = sorted(set(columns) - {"pixels"})
-    known = extra in (["emotion", "usage"], ["emotion"], [])
-    if not known or sorted(columns) != sorted(["pixels", *extra]):
-        raise FerlibError(
-            f"{path}, line 1: the header is {text.strip()[:60]!a}.\nExpected {_HEADERS}."
-        )
-    return columns
-
-
-def _parse(block: bytes, columns: list[str]) -> tuple[tuple[np.ndarray, ...], int]:
-    """Whole lines -> (pixels (n, 2304), classes (n,), usage (n,)), number of lines."""
-    rows, numbers = [], []
-    lines = block.split(b"\n")
-    for number, line in enumerate(lines):
-        cells = [cell.strip(b' "\t\r') for cell in line.split(b",")]
-        if len(cells) == len(columns) and any(cells):
-            rows.append(cells)
-            numbers.append(number)
-        elif any(cells):
-            raise _BadRow(len(rows), number, _wrong_count(cells, columns))
-    cells = dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {}
-    pixels = _pixels(cells.get("pixels", ()), numbers)
-    classes = _looked_up(cells, "emotion", _CLASS, "a whole number from 0 to 6", numbers)
-    usage = _looked_up(cells, "usage", _USAGE, " or ".join(USAGES), numbers)
-    if classes is None:  # test.csv
-        classes, usage = np.full(len(rows), -1), np.full(len(rows), TEST_FILE)
-    if usage is None:  # train.csv
-        usage = np.full(len(rows), TRAIN_FILE)
-    return (pixels, classes.astype(np.int8), usage.astype(np.uint8)), len(lines) - 1
-
-
-def _wrong_count(cells: list[bytes], columns: list[str]) -> str:
-    return f"{len(cells)} columns where {len(columns)} were expected ({', '.join(columns)})"
-
-
-def _looked_up(cells: dict, column: str, table: dict, expected: str, numbers: list[int]):
-    """A column's values as integers, None where the file has no such column."""
-    if column not in cells:
-        return None
-    try:
-        return np.array([table[cell] for cell in cells[column]])
-    except KeyError:
-        index = next(i for i, cell in enumerate(cells[column]) if cell not in table)
-    reason = f"{column} is {_shown(cells[column][index])}, expected {expected}"
-    raise _BadRow(index, numbers[index], reason)
-
-
-def _shown(cell: bytes) -> str:
-    return ascii(cell[:24].decode("utf-8", "replace"))
-
-
-def _pixels(cells: tuple[bytes, ...], numbers: list[int]) -> np.ndarray:
-    """Texts of 2,304 numbers each -> uint8 (n, 2304): fast, or slowly to find what is wrong."""
-    if not cells:
-        return np.empty((0, PIXELS), np.uint8)
-    found = _pixels_fast(cells)
-    if found is None:
-        rows = zip(cells, numbers, strict=True)
-        found = np.stack([_pixels_slow(cell, i, line) for i, (cell, line) in enumerate(rows)])
-    return found
-
-
-def _pixels_fast(cells: tuple[bytes, ...]) -> np.ndarray | None:
-    """All rows at once; None unless each is 2,304 numbers up to 255, a space between any two.
-
-    The space after a number is found first; the number's digits are the one, two or three bytes
-    before it. Arithmetic on bytes wraps at 256, which the last check sees.
-    """
-    text = np.frombuffer(b" ".join((b"  ", *cells, b"")), np.uint8)  # room to look back
-    spaces = np.flatnonzero(text == 32)[2:]
-    if len(spaces) != 1 + len(cells) * PIXELS:
-        return None
-    digits = text - np.uint8(48)  # everything but '0'..'9' becomes 10 or more
-    start, end = spaces[:-1], spaces[1:]
-    ones, tens, hundreds = (digits.take(end - back) for back in (1, 2, 3))
-    two = tens < 10
-    three = two & (hundreds < 10)
-    tens, hundreds = tens * two, hundreds * three
-    values = ones + 10 * tens + 100 * hundreds
-    length = 1 + two.view(np.uint8) + three
-    ends = end[PIXELS - 1 :: PIXELS]  # a row too long beside one too short would add up
-    right = (
-        (end - start == length + np.uint8(1)).all()
-        and (ones < 10).all()
-        and hundreds.max() <= 2
-        and not ((hundreds == 2) & (values < 200)).any()
-        and (np.diff(ends, prepend=start[0]) == [len(cell) + 1 for cell in cells]).all()
-    )
-    return values.reshape(-1, PIXELS) if right else None
-
-
-def _pixels_slow(cell: bytes, index: int, line: int) -> np.ndarray:
-    """One row, number by number."""
-    numbers = cell.split()
-    for position, number in enumerate(numbers, start=1):
-        if not number.isdigit() or len(number) > 9 or int(number) > 255:
-            reason = f"pixel {position} is {_shown(number)}, expected a whole number from 0 to 255"
-            raise _BadRow(index, line, reason)
-    if len(numbers) != PIXELS:
-        raise _BadRow(index, line, f"{len(numbers)} pixels where {PIXELS} were expected")
-    return np.array(numbers).astype(np.int64).astype(np.uint8)
-
-
-# ---------------------------------------------------------------- the votes
-
-_VOTE = {str(number): number for number in range(101)}  # ten people; 100 keeps uint8 sums safe
-_NEW_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,"
-_NEW_HEADER += "unknown,NF"
-
-
-def _read_new(path: Path) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """fer2013new.csv -> usage uint8 (M,), names, '' where there is none, votes uint8 (M, 10)."""
-    if not path.exists():
-        raise FerlibError(
-            f"no such file: {path}\n"
-            "fer2013new.csv comes with FER+ (github.com/microsoft/FERPlus); label.csv needs it too."
-        )
-    lines = _cells(path)
-    header = next(lines)[1]
-    if [cell.lower() for cell in header] != _NEW_HEADER.lower().split(","):
-        shown = ascii(",".join(header)[:60])
-        raise FerlibError(f"{path}, line 1: the header is {shown}.\nExpected {_NEW_HEADER}.")
-    usage, names, votes = [], [], []
-    for line, cells in lines:
-        where = f"{path}, row {len(names) + 1} (line {line})"
-        votes.append(_votes(cells, where))
-        if cells[0] not in USAGES:
-            expected = f"expected {' or '.join(USAGES)}"
-            raise FerlibError(f"{where}: Usage is {cells[0][:24]!a}, {expected}.\n{AGAIN}")
-        usage.append(USAGES.index(cells[0]))
-        names.append(cells[1])
-    if not names:
-        raise FerlibError(f"{path} holds a header but no rows.\n{AGAIN}")
-    return np.array(usage, np.uint8), names, np.array(votes, np.uint8)
-
-
-def _read_labels(folder: Path, names: list[str], usage: np.ndarray, new: Path) -> np.ndarray:
-    """The three label.csv, put on the rows of fer2013new.csv by name: uint8 (M, 10)."""
-    rows = _rows_by_name(names, new)
-    votes = np.zeros((len(names), len(COLUMNS)), np.uint8)
-    seen = set()
-    for part, label_folder in enumerate(LABEL_FOLDERS):
-        path = folder / label_folder / "label.csv"
-        for number, (line, cells) in enumerate(_cells(path), start=1):
-            where = f"{path}, row {number} (line {line})"
-            found, name = _votes(cells, where), cells[0]
-            if rows.get(name) is None or usage[rows[name]] != part:
-                wrong = f"{USAGES[part]} of {new} has no picture {name[:24]!a}"
-                raise FerlibError(f"{where}: {wrong}.\nUse both as published together.")
-            if name in seen:
-                raise FerlibError(f"{where}: {name} is here for the second time.\n{AGAIN}")
-            seen.add(name)
-            votes[rows[name]] = found
-    return votes
-
-
-def _rows_by_name(names: list[str], new: Path) -> dict[str, int]:
-    """Each name's row.
-
-    A name's number is its picture's place among those that were kept, so the row lies at or a
-    little above it (0 to 85). Four names stand on two rows: theirs is the nearest such row.
-    """
-    rows: dict[str, int] = {}
-    for row, name in enumerate(names):
-        if name in rows:
-            digits = "".join(char for char in name if "0" <= char <= "9")
-            number = int(digits[:9] or 0)
-            rows[name] = min(rows[name], row, key=lambda at: (at < number, abs(at - number)))
-        elif name:
-            rows[name] = row
-    return rows
-
-
-def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, stripped cells) of every line that is not blank."""
-    _sniff(path)
-    try:
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                if any(cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
-    except csv.Error as error:
-        raise FerlibError(f"{path}, line {reader.line_num}: {error}.\n{AGAIN}") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _votes(cells: list[str], where: str) -> list[int]:
-    """The last ten of twelve cells as numbers of votes."""
-    if len(cells) != 2 + len(COLUMNS):
-        raise FerlibError(f"{where}: {len(cells)} columns where 12 were expected.\n{AGAIN}")
-    try:
-        return [_VOTE[cell] for cell in cells[2:]]
-    except KeyError as error:
-        wrong = f"{error.args[0][:24]!a} votes, expected a whole number from 0 to 100"
-        raise FerlibError(f"{where}: {wrong}.\n{AGAIN}") from None
-
-
-# ---------------------------------------------------------------- what a file is, before parsing
-
-
-def _sniff(path: Path, archive: bool = False) -> bytes:
-    """The first bytes of a CSV (or archive); FerlibError for what people have in its place."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(1 << 12)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if not head:
-        raise FerlibError(f"{path} is empty.\nDownload it again.")
-    if head.startswith(b"version https://git-lfs"):
-        raise FerlibError(
-            f"{path} is a Git LFS pointer, not the data themselves.\n"
-            "Run `git lfs pull` in the repository that it came from."
-        )
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        raise FerlibError(
-            f"{path} is a web page, not the data: probably a login page saved under that name.\n"
-            "Log in with a browser, or with Kaggle's own command, and download it again."
-        )
-    if head.startswith(b"PK\x03\x04"):
-        raise FerlibError(f"{path} is a zip archive.\nUnpack it and give the file inside.")
-    packed = head.startswith(b"\x1f\x8b") or _is_tar(head)
-    if not (packed and archive) and (packed or b"\0" in head):
-        raise FerlibError(f"{path} is a binary file, expected a CSV.\nDownload it again.")
-    return head
-
-
-def _unreadable(path: Path, error: OSError) -> FerlibError:
-    if isinstance(error, FileNotFoundError):
-        return FerlibError(f"no such file: {path}")
-    return FerlibError(f"cannot read {path}: {error.strerror or error}")
-
-
 # ---------------------------------------------------------------- keeping the result
+
+_KEPT = ("pictures", "usage", "classes", "names", "twins")
 
 
 def prepare(fer2013: str | Path, ferplus: str | Path, out: str | Path) -> Fer2013:
@@ -563,8 +232,9 @@ def prepare(fer2013: str | Path, ferplus: str | Path, out: str | Path) -> Fer201
             if folder.is_dir():
                 folder.rmdir()
         if isinstance(error, OSError):
-            size = f"{data.pictures.nbytes / 1e6 + 5:.0f} MB are needed"
-            raise FerlibError(f"cannot write to {out}: {error.strerror} ({size})") from None
+            size = sum(array.nbytes for array in _arrays(data).values()) / 1e6
+            reason = f"{error.strerror} ({size:.3g} MB are needed)"
+            raise FerlibError(f"cannot write to {out}: {reason}") from None
         raise
     return data
 
@@ -615,28 +285,39 @@ def _published(folder: Path) -> tuple[Path, Path] | None:
     pictures = [folder / form for form in FORMS if (folder / form).is_file()]
     if not pictures or not (folder / "fer2013new.csv").is_file():
         return None
-    both = all((folder / name / "label.csv").is_file() for name in LABEL_FOLDERS)
-    return pictures[0], folder if both else folder / "fer2013new.csv"
+    return pictures[0], folder / "fer2013new.csv" if _missing_labels(folder) else folder
+
+
+def _missing_labels(folder: Path) -> list[Path]:
+    return [folder / file for file in LABEL_FILES if not (folder / file).is_file()]
 
 
 def _load_published(folder: Path, fer2013: Path, ferplus: Path) -> Fer2013:
     """Through the cache, which holds one file a folder and knows the sources it came from."""
-    votes = [folder / "fer2013new.csv", *(folder / name / "label.csv" for name in LABEL_FOLDERS)]
-    sources = [*_with_sibling(fer2013), *(votes if ferplus == folder else votes[:1])]
+    missing = _missing_labels(folder)
+    votes = ["fer2013new.csv"] if missing else ["fer2013new.csv", *LABEL_FILES]
+    sources = [*_with_sibling(fer2013), *(folder / file for file in votes)]
     stats = [(str(path), path.stat()) for path in sources]
     key = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     cached = _cache_folder() / f"fer2013-{place}.npz"
     try:
-        return replace(_load_npz(cached, key), source=str(fer2013))
+        data = _load_npz(cached, key)
     except Exception:  # missing, stale or damaged in whatever way: it is made again
         data = read(fer2013, ferplus)
+        _keep(cached, data, key, "reading the files")
+    lacking = f"{missing[0]} is missing.\nIt comes with FER+ (data/README.md)." if missing else ""
+    return replace(data, source=str(fer2013), lacking=lacking)
+
+
+def _keep(path: Path, data: Fer2013, key: str, otherwise: str) -> None:
+    """`_store` in the cache folder; where that fails, one line says what follows."""
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        _store(cached, data, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _store(path, data, key)
     except OSError as error:
-        warnings.warn(f"not cached in {cached.parent}: {error.strerror}", stacklevel=3)
-    return data
+        problem = f"cannot keep a cache in {path.parent} ({error.strerror})"
+        print(f"ferlib: {problem}: {otherwise} again next time", file=sys.stderr)
 
 
 def _cache_folder() -> Path:
@@ -657,12 +338,12 @@ def sample_data() -> Fer2013:
         with tempfile.TemporaryDirectory() as folder:
             sample.write(folder)
             data = read(folder, Path(folder, "fer2013new.csv"))
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            _store(kept, data)
-        except OSError as error:
-            warnings.warn(f"not cached in {kept.parent}: {error.strerror}", stacklevel=3)
-    return replace(data, source="drawn faces with simulated votes (ferlib.sample), not FER2013")
+        _keep(kept, data, "", "drawing the faces")
+    return replace(
+        data,
+        source="drawn faces with simulated votes (ferlib.sample), not FER2013",
+        lacking="the drawn faces come with those of fer2013new.csv only.",
+    )
 
 
 def _store(path: Path, data: Fer2013, key: str = "") -> None:
@@ -671,10 +352,9 @@ def _store(path: Path, data: Fer2013, key: str = "") -> None:
     It is put together in memory first: a zip file that fails half-way complains once more when
     Python drops it.
     """
-    arrays = {name: getattr(data, name) for name in ("usage", "classes", "names", "twins")}
-    arrays |= {f"votes {protocol}": votes for protocol, votes in data.votes.items()}
     packed = io.BytesIO()
-    np.savez(packed, key=np.array(key), pictures=data.pictures, **arrays)
+    np.savez(packed, key=np.array(key), **_arrays(data))
+    _sweep(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(beside, "wb") as file:
@@ -687,14 +367,38 @@ def _store(path: Path, data: Fer2013, key: str = "") -> None:
         raise
 
 
+def _arrays(data: Fer2013) -> dict[str, np.ndarray]:
+    """All that a kept file holds, by the names in it."""
+    arrays = {name: getattr(data, name) for name in _KEPT}
+    return arrays | {f"votes {protocol}": votes for protocol, votes in data.votes.items()}
+
+
+def _sweep(path: Path) -> None:
+    """Delete what processes that were killed while they wrote `path` left beside it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        process = left.suffix[1:]
+        if process.isascii() and process.isdigit() and not _runs(int(process)):
+            with suppress(OSError):  # another user's, or swept by someone else just now
+                left.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no process number at all
+        return True
+    return True
+
+
 def _load_npz(path: Path, key: str | None = None) -> Fer2013:
     """Raises whatever NumPy and zipfile do on a bad file, ValueError on another `key`."""
     with np.load(path, allow_pickle=False) as arrays:
         if key is not None and str(arrays["key"]) != key:
             raise ValueError("made from other files")
-        names = ("pictures", "usage", "classes", "names", "twins")
         votes = {name[6:]: arrays[name] for name in arrays.files if name.startswith("votes ")}
-        return Fer2013(**{name: arrays[name] for name in names}, votes=votes, source=str(path))
+        return Fer2013(**{name: arrays[name] for name in _KEPT}, votes=votes, source=str(path))
 
 
 def _load_prepared(path: Path) -> Fer2013:

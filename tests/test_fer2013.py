@@ -2,6 +2,8 @@
 
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from published import (
 
 from ferlib import fer2013
 from ferlib.errors import FerlibError
+from ferlib.published import read_pictures
 
 DATA = os.environ.get("FERLIB_DATA")
 real = pytest.mark.skipif(not DATA, reason="FERLIB_DATA does not name the published data")
@@ -63,8 +66,9 @@ def test_every_column_comes_out_as_it_was_written(tmp_path, votes):
 def test_a_votes_file_means_that_source_alone(tmp_path, votes):
     data = fer2013.read(as_published(tmp_path), votes)
     assert list(data.votes) == ["fer2013new.csv"]
-    with pytest.raises(FerlibError, match=r"without the votes of label\.csv"):
+    with pytest.raises(FerlibError, match=r"no votes of label\.csv: .* prepared without") as error:
         data.split("train", "label.csv")
+    assert "--ferplus FOLDER" in str(error.value)
 
 
 SPACED = "emotion, Usage, pixels"
@@ -311,7 +315,7 @@ def test_a_file_that_may_not_be_read(tmp_path, votes):
             os.seteuid(65534)
         try:
             with pytest.raises(FerlibError, match=r"cannot read .*: Permission denied"):
-                fer2013._read_pictures(path)
+                read_pictures(path)
         finally:
             if root:
                 os.seteuid(0)
@@ -389,12 +393,72 @@ def test_changed_sources_are_read_again(published, tmp_path):
     cached(tmp_path)  # still one file: the stale one was replaced
 
 
-def test_without_a_cache_folder_it_is_read_every_time(published, tmp_path, monkeypatch):
+def said_without_a_cache(statement, cache, limit=resource.RLIM_INFINITY):
+    """stderr of a process of its own, whose files may grow to `limit` bytes, as on a full disk."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from ferlib import fer2013; print(fer2013.{statement})"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "<Fer2013: " in done.stdout
+    return done.stderr
+
+
+def test_where_no_cache_can_be_kept_one_line_says_so(published, tmp_path):
+    """Whether its folder cannot be made or its disk is full, for a command's reader: one line."""
+    load, cache = f"load({str(published)!r})", tmp_path / "full"
+    again = "reading the files again next time\n"
+    start = f"ferlib: cannot keep a cache in {cache / 'ferlib'} "
+    assert said_without_a_cache(load, cache, 8192) == f"{start}(File too large): {again}"
+    assert not any((cache / "ferlib").iterdir())
+    assert said_without_a_cache(load, cache) == ""
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="not cached"):
-        data = fer2013.load(published)
-    np.testing.assert_array_equal(data.pictures, PICTURES)
+    said = said_without_a_cache(load, tmp_path / "file")
+    assert "(Not a directory): " in said
+    assert said.count("\n") == 1
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path, votes):
+    out = tmp_path / "data"
+    out.mkdir()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()  # its number is no process's any more
+    kept = [f".fer2013.npz.{os.getppid()}", ".fer2013.npz.mine", f".other.npz.{gone.pid}"]
+    kept.append(".fer2013.npz." + "9" * 30)
+    for name in [*kept, f".fer2013.npz.{gone.pid}"]:
+        (out / name).write_bytes(b"half")
+    fer2013.prepare(as_published(tmp_path), votes, out)
+    assert sorted(path.name for path in out.iterdir()) == sorted([*kept, "fer2013.npz"])
+
+
+def test_killed_while_writing(tmp_path, votes):
+    """kill -9 just before the new file takes its place; the next run leaves that file alone."""
+    out = tmp_path / "data"
+    code = """if True:
+        import os, signal, sys
+        from ferlib import fer2013
+        os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+        fer2013.prepare(*sys.argv[1:])"""
+    run = [sys.executable, "-c", code, str(as_published(tmp_path)), str(votes), str(out)]
+    assert subprocess.run(run, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert [path.name[:13] for path in out.iterdir()] == [".fer2013.npz."]
+    fer2013.prepare(tmp_path / "fer2013.csv", votes, out)
+    assert [path.name for path in out.iterdir()] == ["fer2013.npz"]
+
+
+def test_a_published_folder_without_one_label_csv_names_it(published):
+    missing = published / "FER2013Valid" / "label.csv"
+    missing.rename(published / "elsewhere.csv")
+    for data in (fer2013.load(published), fer2013.load(published)):  # read, then from the cache
+        assert list(data.votes) == ["fer2013new.csv"]
+        with pytest.raises(FerlibError, match=f"label.csv: {re.escape(str(missing))} is missing"):
+            data.split("test", "label.csv")
+    (published / "elsewhere.csv").rename(missing)
+    assert fer2013.load(published).split("test", "label.csv")[2].tolist() == [14]
 
 
 def test_where_load_looks(published, tmp_path, monkeypatch):
@@ -418,6 +482,8 @@ def test_drawn_faces_stand_in_only_where_nothing_is_named(tmp_path, monkeypatch)
     assert "drawn" in drawn.source
     assert equal(drawn, fer2013.load_or_sample())
     assert len(drawn.split("test")[0]) > 100
+    with pytest.raises(FerlibError, match=r"label\.csv: the drawn faces come with .*new\.csv only"):
+        drawn.split("test", "label.csv")
     fer2013.prepare(as_published(tmp_path), write_votes(tmp_path), tmp_path / "data")
     assert len(fer2013.load_or_sample().pictures) == 15
 
@@ -445,6 +511,14 @@ def test_the_known_counts(whole):
     assert new["train"]["usable"] == 28344
     assert [new[split]["no_name"] for split in fer2013.SPLITS] == [148, 10, 15]
     assert [new[split]["also_in_train"] for split in ("valid", "test")] == [280, 288]
+
+
+@real
+def test_both_sources_of_votes_name_the_same_pictures(whole):
+    """35,710 names, of which each label.csv has all of its split: a file cut short is refused."""
+    named = whole.votes["label.csv"].any(axis=1)
+    assert len(set(whole.names[whole.names != ""])) == named.sum() == 35710
+    assert set(whole.names[named]) == set(whole.names) - {""}
 
 
 @real

@@ -4,14 +4,19 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from published import NEW_HEADER, lines, new_lines, rows, text, write_archive, write_votes
 
 COMMAND = [sys.executable, "-m", "ferlib.cli", "prepare"]
+ROOT = Path(__file__).resolve().parents[1]
 DATA = os.environ.get("FERLIB_DATA")
+real = pytest.mark.skipif(not DATA, reason="FERLIB_DATA does not name the published data")
+PARTS = ("Train", "Valid", "Test")
 
 
 def run(fer2013, ferplus, out, *more, **how):
@@ -237,7 +242,15 @@ def test_a_folder_without_fer2013new(folder, out):
 
 
 LABELS = {
-    "missing": (None, ["no such file"]),
+    "missing": (None, ["no such file", "give that file itself"]),
+    "cut to two rows": (
+        lambda text: "".join(text.splitlines(keepends=True)[:2]),
+        ["has no row for 2 of 4 pictures, the first is fer0000011.png", "download it again"],
+    ),
+    "without its first row": (
+        lambda text: text.partition("\n")[2],
+        ["no row for 1 of 4 pictures, the first is fer0000009.png"],
+    ),
     "a stranger's name": (lambda text: text.replace("fer0000012", "fer0000099"), ["row 4 (line"]),
     "another split's name": (lambda text: text.replace("fer0000012", "fer0000007"), ["Private"]),
     "a name twice": (lambda text: text + text, ["row 5 (line 5)", "second time"]),
@@ -318,11 +331,25 @@ def test_wrong_usage_is_exit_2(folder, out):
 # ---------------------------------------------------------------- the published data themselves
 
 
-@pytest.mark.skipif(not DATA, reason="FERLIB_DATA does not name the published data")
+@real
+def test_a_published_label_csv_cut_at_the_end_of_a_line(tmp_path):
+    folder = tmp_path / "ferplus"
+    for name in ("fer2013new.csv", *(f"FER2013{part}/label.csv" for part in PARTS)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(os.path.join(DATA, name), folder / name)
+    cut = folder / "FER2013Train" / "label.csv"
+    cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:3000]))
+    expected = "no row for 25558 of 28558 pictures"
+    refused(run(DATA, folder, tmp_path / "data"), tmp_path / "data", str(cut), expected)
+
+
+@real
 def test_the_published_data(tmp_path):
     done = run(DATA, DATA, tmp_path / "data", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar where no person watches
+    size = (tmp_path / "data" / "fer2013.npz").stat().st_size
+    assert f"({size / 1e6:.1f} MB" in (ROOT / "data" / "README.md").read_text()
     assert "PublicTest rows that also occur in Training: 280\n" in done.stdout
     assert "PrivateTest rows that also occur in Training: 288\n" in done.stdout
     counts = json.loads(done.stdout.splitlines()[-1])
