@@ -1,5 +1,7 @@
 """The .mar: weights, handler and what serving needs of ferlib, in one reproducible file."""
 
+import contextlib
+import errno
 import io
 import json
 import os
@@ -19,22 +21,41 @@ def pack(weights=None, out="model_store/fer.mar") -> Path:
 
     The same weights and the same ferlib give the same bytes: fixed order, times and permissions,
     nothing but the files named here, stored as they are (zlib's output differs by version). The
-    weights are loaded once first, so what does not fit together is refused: FerlibError.
+    weights are loaded once first, so what does not fit together is refused: FerlibError, as when
+    `out` cannot be written.
     """
     from ferlib import faces, models
 
     prefix = faces.find_weights(weights)
     models.load_weights(prefix)
     out = Path(out)
-    data = _zipped(_members(prefix, models.weight_files(prefix)))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _write(out, _zipped(_members(prefix, models.weight_files(prefix))))
+    return out
+
+
+def _write(out: Path, data: bytes) -> None:
+    """All of it or nothing: a failure leaves no half file and no folder made for it."""
+    made = [folder for folder in out.parents if not folder.exists()]  # the innermost first
     beside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(data)
         os.replace(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
-    return out
+    except BaseException as error:  # Ctrl-C included
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise FerlibError(f"{out} cannot be written: {_why(error)}", "not_written") from None
+        raise
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full.\nMake room, or choose another place with --out"
+    return error.strerror or str(error)
 
 
 def _members(prefix: Path, weight_files) -> dict[str, bytes]:
@@ -76,6 +97,8 @@ def _zipped(members: dict[str, bytes]) -> bytes:
 def check(mar) -> None:
     """FerlibError when `mar` is missing, damaged, or not an archive that `pack` wrote."""
     mar = Path(mar)
+    if mar.is_dir():
+        raise FerlibError(f"{mar} is a folder, expected the .mar file in it", "archive_missing")
     if not mar.is_file():
         raise FerlibError(f"{mar} is missing: make it with `ferlib pack`", "archive_missing")
     try:

@@ -1,13 +1,10 @@
 """Start and stop Multi Model Server: loopback only, answering before `start` returns.
 
-A small keeper process (`keep`) stands between `ferlib serve` and the server.
-It adopts whatever the server forks, and when it is told to stop, or the server dies, it takes all
-of it down: Multi Model Server itself leaves its workers behind.
+The server runs under a process of ferlib's own, `ferlib.keeper`, which cleans up after it.
 """
 
-import asyncio
 import contextlib
-import ctypes
+import fcntl
 import http.client
 import importlib.util
 import json
@@ -19,15 +16,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ferlib import archive
 from ferlib.errors import FerlibError
+from ferlib.keeper import GRACE, LAST_PORT, NAME, START
 
-NAME = "fer"  # of the model: POST /predictions/fer
 WORKERS = 2
 SETTINGS = {  # what config.properties says, with its reasons; the addresses are added
     "decode_input_request": "false",
@@ -40,12 +37,9 @@ SETTINGS = {  # what config.properties says, with its reasons; the addresses are
     "-Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.nonProxyHosts=",
 }
 _PICTURE = b"P5 1 1 255 \0"  # the smallest one: a single black pixel
-_CONSOLE_BYTES = 1_000_000  # of the console's output kept; the server's own logs turn over
-_LAST_PORT = 32766  # that Multi Model Server takes: it holds ports in a short
-_CHUNK = 1 << 20  # bytes passed on at a time
-_GRACE = 10.0  # seconds for an orderly end, before SIGKILL
-_KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from ferlib import server; server.keep()"
-_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from ferlib import keeper; keeper.keep()"
+_JAVA = "com.amazonaws.ml.mms.ModelServer"
+_WORKER = "/model_service_worker.py"
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,11 @@ def start(mar=None, port: int = 8080, timeout: float = 120.0) -> Server:
     java = _java_home()
     if importlib.util.find_spec("mms") is None:
         raise FerlibError("Multi Model Server is not installed: pip install multi-model-server")
-    _check_port(port)
+    with _reserved(port):
+        return _start(mar, port, timeout, java)
+
+
+def _start(mar, port: int, timeout: float, java: Path) -> Server:
     logs = state_folder() / str(port)
     shutil.rmtree(logs, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="ferlib-", dir=_short_folder()))
@@ -113,9 +111,26 @@ def _java_home() -> Path:
     )
 
 
-def _check_port(port: int) -> None:
+@contextlib.contextmanager
+def _reserved(port: int) -> Iterator[None]:
+    """A free port, and nobody else of this user starting a server on it in the meantime: two of
+    them would share the logs and the note. The kernel lifts the lock when its holder dies."""
     if not 0 < port < 65536:
         raise FerlibError(f"port {port}: expected a number from 1 to 65535", "bad_port")
+    with open(state_folder() / f"{port}.lock", "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FerlibError(
+                f"port {port} is in use: another `ferlib serve` is starting there. "
+                "Wait for that one, or choose another with --port",
+                "port_in_use",
+            ) from None
+        _check_port(port)
+        yield
+
+
+def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed server's remains
         try:
@@ -144,7 +159,7 @@ def _fill(folder: Path, mar, port: int) -> None:
         mar = Path(mar or "model_store/fer.mar")
         archive.check(mar)
         shutil.copyfile(mar, folder / f"{NAME}.mar")
-    direct = port <= _LAST_PORT  # else the keeper listens, and passes on to a socket
+    direct = port <= LAST_PORT  # else the keeper listens, and passes on to a socket
     addresses = {
         "inference_address": f"http://127.0.0.1:{port}" if direct else f"unix:{folder}/http.sock",
         "management_address": f"unix:{folder}/management.sock",
@@ -222,7 +237,7 @@ def _reason(logs) -> str:
         with contextlib.suppress(OSError):
             text += (Path(logs) / name).read_text(errors="replace")
     found = (re.search(pattern, text) for pattern in patterns)
-    return next((match[1].strip()[:200] for match in found if match), "")
+    return next((match[1][:200].strip(" ,\r") for match in found if match), "")
 
 
 # ---------------------------------------------------------------- stop
@@ -230,11 +245,8 @@ def _reason(logs) -> str:
 
 def running() -> list[Server]:
     """The servers of this user that `start` started and that still have a process."""
-    servers = []
-    for path in sorted(state_folder().glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            servers.append(Server(**json.loads(path.read_text())))
-    return [server for server in servers if _processes(server)]
+    servers = map(_noted, sorted(state_folder().glob("*.json")))
+    return [server for server in servers if server is not None and _processes(server)]
 
 
 def stop(port: int | None = None) -> list[Server]:
@@ -264,33 +276,52 @@ def _end(server: Server, keeper: subprocess.Popen | None = None) -> None:
     for process in _processes(server):
         if process.pid == server.pid:
             process.terminate()
-    deadline = time.monotonic() + _GRACE * 1.5
+    deadline = time.monotonic() + GRACE * 1.5
     while time.monotonic() < deadline and any(p.pid == server.pid for p in _processes(server)):
         if keeper is not None:
             keeper.poll()
         time.sleep(0.05)
+    _kill(server)
+    if keeper is not None:
+        keeper.wait()
+    shutil.rmtree(server.folder, ignore_errors=True)
+    if _noted(_state_file(server.port)) in (server, None):  # else the port has a new server by now
+        _state_file(server.port).unlink(missing_ok=True)
+
+
+def _kill(server: Server) -> None:
+    """SIGKILL until none is left. FerlibError when one stays, as in a read that hangs."""
+    deadline = time.monotonic() + GRACE
     while left := _processes(server):
+        if time.monotonic() > deadline:
+            pids = ", ".join(str(process.pid) for process in left)
+            raise FerlibError(f"processes of the server on port {server.port} do not end: {pids}")
         for process in left:
             with contextlib.suppress(OSError):
                 os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
-    if keeper is not None:
-        keeper.wait()
-    shutil.rmtree(server.folder, ignore_errors=True)
-    _state_file(server.port).unlink(missing_ok=True)
 
 
 def _processes(server: Server) -> list:
-    """Every process whose command line names the server's private folder: it cannot be another's,
-    as a process id alone could be. Zombies have no command line."""
+    """This user's processes that are the server's: the keeper, its launcher, Java and the workers.
+
+    Each has one of four words and a path in the private folder on its command line. The path alone
+    would also match somebody's `tail -f` of a file there, and a process id alone may be another
+    process's by now. Zombies have no command line.
+    """
     import psutil  # comes with Multi Model Server
 
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if any(server.folder in word for word in process.cmdline()):
+            if process.uids().real == os.getuid() and _is_of(server, process.cmdline()):
                 found.append(process)
     return found
+
+
+def _is_of(server: Server, words: list[str]) -> bool:
+    within = any(w == server.folder or w.startswith(server.folder + "/") for w in words)
+    return within and any(w in (_KEEPER, START, _JAVA) or w.endswith(_WORKER) for w in words)
 
 
 def state_folder() -> Path:
@@ -314,89 +345,7 @@ def _state_file(port: int) -> Path:
     return state_folder() / f"{port}.json"
 
 
-# ---------------------------------------------------------------- the keeper
-
-
-def keep() -> None:
-    """Run the server until it ends or SIGTERM comes; then leave no process and no file of it."""
-    folder, logs, port = sys.argv[2:5]
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)  # orphaned workers become our children
-    if int(port) > _LAST_PORT:
-        listener = socket.create_server(("127.0.0.1", int(port)), backlog=128)
-        relay = _relay(listener, f"{folder}/http.sock")
-        threading.Thread(target=asyncio.run, args=(relay,), daemon=True).start()
-    wrapper = subprocess.Popen(
-        _server_command(folder), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    console = Path(logs, "console.log")
-    threading.Thread(target=_copy, args=(wrapper.stdout, console), daemon=True).start()
-    while not stopping.wait(0.2) and wrapper.poll() is None:
-        pass
-    _take_down(wrapper)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _server_command(folder: str) -> list[str]:
-    start = "from mms.model_server import start; start()"
-    command = [sys.executable, "-c", start, "--start", "--foreground"]
-    command += ["--mms-config", f"{folder}/config.properties"]
-    return [*command, "--model-store", folder, "--models", f"{NAME}={NAME}.mar"]
-
-
-def _copy(stream, path: Path) -> None:
-    """The console's beginning into a file, the rest to nowhere: it grows with every request."""
-    with stream, open(path, "wb") as file:
-        for line in stream:
-            if file.tell() < _CONSOLE_BYTES:
-                file.write(line)
-                file.flush()
-
-
-async def _relay(listener: socket.socket, path: str) -> None:
-    """Every connection to `listener` is carried to the Unix socket at `path` and back."""
-
-    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        while data := await source.read(_CHUNK):
-            target.write(data)
-            await target.drain()
-        target.write_eof()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            inner, outer = await asyncio.open_unix_connection(path, limit=_CHUNK)
-            both = carry(reader, outer), carry(inner, writer)
-            await asyncio.gather(*both, return_exceptions=True)
-            outer.close()
-        writer.close()
-
-    async with await asyncio.start_server(accept, sock=listener, limit=_CHUNK) as relay:
-        await relay.serve_forever()
-
-
-def _take_down(wrapper: subprocess.Popen) -> None:
-    """Java first, so that it starts no new workers; then everything else, each one reaped."""
-    import psutil
-
-    own = psutil.Process()
-    for process in own.children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if process.name() == "java":
-                process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        wrapper.wait(_GRACE)
-    deadline = time.monotonic() + _GRACE
-    while time.monotonic() < deadline and (children := own.children(recursive=True)):
-        for process in children:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        _reap()
-        time.sleep(0.02)
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _noted(path: Path) -> Server | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Server(**json.loads(path.read_text()))
+    return None

@@ -44,7 +44,7 @@ def encoded(picture, kind: str = "PNG", **how) -> bytes:
 
 def server_processes() -> list[psutil.Process]:
     """Every process of a Multi Model Server on this machine, Java or worker."""
-    words = ("com.amazonaws.ml.mms", "model_service_worker", "mms.model_server", "server.keep()")
+    words = ("com.amazonaws.ml.mms", "model_service_worker", "mms.model_server", "keeper.keep()")
     found = []
     for process in psutil.process_iter():
         try:

@@ -97,23 +97,42 @@ def test_weights_that_do_not_fit_are_not_packed(weights, tmp_path):
     assert not list(tmp_path.glob("*fer.mar*"))
 
 
-def test_a_full_disk_keeps_the_old_archive(mar, weights, tmp_path):
-    out = tmp_path / "fer.mar"
-    shutil.copy(mar, out)
-    code = (  # a limit on the size of any file, which fails like a full disk in mid-write
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"
-        "from ferlib import cli; sys.exit(cli.main(['pack', '--weights', *sys.argv[1:]]))"
-    )
+def pack_in_another_process(prelude: str, weights, out) -> subprocess.CompletedProcess:
+    code = f"import os, resource, sys; {prelude}; from ferlib import cli; sys.exit(cli.main())"
+    words = ["pack", "--weights", weights, "--out", out]
     result = subprocess.run(
-        [sys.executable, "-c", code, weights, "--out", out],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True
     )
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) <= 2 and "Traceback" not in result.stderr
+    assert result.stderr.startswith(f"ferlib: {out} cannot be written: ")
+    return result
+
+
+# A limit on the size of any file, which fails in mid-write, as a full disk does.
+LIMITED = "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+
+
+def test_a_failed_write_keeps_the_old_archive(mar, weights, tmp_path):
+    out = tmp_path / "fer.mar"
+    shutil.copy(mar, out)
+    pack_in_another_process(LIMITED, weights, out)
     assert digest(out) == digest(mar)
     assert [path.name for path in tmp_path.iterdir()] == ["fer.mar"]
+
+
+def test_a_failed_write_leaves_no_folder_that_it_made(weights, tmp_path):
+    (tmp_path / "mine").mkdir()
+    pack_in_another_process(LIMITED, weights, tmp_path / "mine" / "new" / "newer" / "fer.mar")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_full_disk_is_called_that(weights, tmp_path):
+    """The temporary file leads to /dev/full, whose every write says that the disk is full."""
+    prelude = "os.symlink('/dev/full', f'{os.path.dirname(sys.argv[-1])}/.fer.mar.{os.getpid()}')"
+    result = pack_in_another_process(prelude, weights, tmp_path / "fer.mar")
+    assert "the disk is full" in result.stderr and "--out" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- self-contained
@@ -197,5 +216,5 @@ def test_a_whole_archive_passes_and_a_missing_one_is_named(mar, tmp_path):
     archive.check(mar)
     with pytest.raises(FerlibError, match=r"no\.mar is missing"):
         archive.check(tmp_path / "no.mar")
-    with pytest.raises(FerlibError, match="is missing"):
+    with pytest.raises(FerlibError, match="is a folder, expected"):
         archive.check(tmp_path)

@@ -4,6 +4,7 @@ Servers run on free ports and keep their notes in a folder of the test's own, so
 somebody is using is left alone.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import time
 import uuid
 import zipfile
 import zlib
+from dataclasses import asdict
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -279,6 +281,14 @@ def test_a_form_is_the_servers_own_affair_and_harms_nobody(running):
     assert workers(running) == before
 
 
+def test_the_servers_own_404_has_the_shape_that_the_schema_tells_of(running):
+    connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
+    connection.request("POST", "/predictions/another", b"x")
+    reply = connection.getresponse()
+    assert reply.status == 404
+    assert set(json.loads(reply.read())) == {"code", "type", "message"}
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(running):
     processes = [psutil.Process(pid) for pid in workers(running)]
     before = sum(process.memory_info().rss for process in processes)
@@ -375,11 +385,14 @@ def test_foreground_ends_cleanly(mar, number):
     port = free_port()
     command = [sys.executable, "-m", "ferlib.cli", "serve", "--foreground", "--archive", str(mar)]
     process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE)
-    assert b"serving" in process.stdout.readline()
-    assert post(port, encoded(astronaut()))[0] == 200
-    (started,) = [one for one in server.running() if one.port == port]
-    process.send_signal(number)
-    assert process.wait(30) == 0
+    try:
+        assert any(line.startswith(b"serving") for line in process.stdout)
+        assert post(port, encoded(astronaut()))[0] == 200
+        (started,) = [one for one in server.running() if one.port == port]
+    finally:
+        process.send_signal(number)
+        process.stdout.close()
+        assert process.wait(30) == 0
     assert not server._processes(started) and not Path(started.folder).exists()
 
 
@@ -388,8 +401,76 @@ def test_a_killed_keeper_does_not_hide_the_server_from_stop(mar):
     os.kill(started.pid, signal.SIGKILL)
     time.sleep(0.3)
     assert server._processes(started)  # Java and the workers live on
-    assert server.stop(started.port) == [started]
+    with reader_of(started) as reader:
+        assert server.stop(started.port) == [started]
+        assert reader.poll() is None
     assert not server._processes(started) and not Path(started.folder).exists()
+
+
+@contextlib.contextmanager
+def reader_of(started):
+    """Somebody who looks into the server's private folder while it is stopped."""
+    with subprocess.Popen(["tail", "-f", f"{started.folder}/config.properties"]) as reader:
+        yield reader
+        reader.kill()
+
+
+@contextlib.contextmanager
+def looking_like_java(folder: Path, **how):
+    """A process with the words of the server's Java on its command line, until `read` ends."""
+    words = ["sh", "-c", "read line", server._JAVA, "-f", f"{folder}/config.properties"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, **how) as process:
+        yield process
+
+
+def test_only_ones_own_processes_are_the_servers(tmp_path):
+    started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
+    with looking_like_java(tmp_path / "a") as own, looking_like_java(tmp_path / "ab"):
+        assert [process.pid for process in server._processes(started)] == [own.pid]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
+def test_another_users_process_is_left_alone(tmp_path):
+    started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
+    with looking_like_java(tmp_path / "a", user=65534) as process:
+        assert server._processes(started) == []
+        server._end(started)
+        assert process.poll() is None
+
+
+def test_an_ended_server_leaves_its_successors_note_alone(tmp_path):
+    """`serve --foreground` sees its end only after the port has been taken again."""
+    port = free_port()
+    first, second = (server.Server(port, 1, str(tmp_path / name), "logs") for name in "ab")
+    server._state_file(port).write_text(json.dumps(asdict(second)))
+    server._end(first)
+    assert server._noted(server._state_file(port)) == second
+    server._end(second)
+    assert not server._state_file(port).exists()
+
+
+def test_of_two_that_start_at_once_one_serves(mar):
+    port = free_port()
+    words = [sys.executable, "-m", "ferlib.cli", "serve", "--archive", mar, "--port", str(port)]
+    both = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate(timeout=180)[1] for process in both]
+    try:
+        assert sorted(process.returncode for process in both) == [0, 1], errors
+        assert f"port {port} is in use" in "".join(errors)
+        assert post(port, encoded(astronaut()))[0] == 200
+    finally:
+        stopped = server.stop(port)
+    assert [one.port for one in stopped] == [port]
+
+
+def test_a_port_where_a_server_is_starting_is_in_use(mar):
+    port = free_port()
+    in_use = pytest.raises(FerlibError, match=f"port {port} is in use: another")
+    with server._reserved(port), in_use as error:
+        server.start(mar, port)
+    assert error.value.code == "port_in_use"
+    with server._reserved(port):  # free again
+        pass
 
 
 def test_a_port_in_use_is_said_before_anything_starts(mar):
@@ -430,6 +511,8 @@ def test_a_corrupt_archive_is_not_served(mar, tmp_path):
     plain_failure(result, "bad.mar", "ferlib pack")
     result = ferlib_command("serve", "--archive", tmp_path / "no.mar", "--port", free_port())
     plain_failure(result, "no.mar is missing")
+    result = ferlib_command("serve", "--archive", tmp_path, "--port", free_port())
+    plain_failure(result, f"{tmp_path} is a folder")
 
 
 def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path):
@@ -443,7 +526,7 @@ def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path):
                 data = json.dumps(json.loads(data) | {"emotions": ["sad", "glad"]}).encode()
             new.writestr(name, data)
     result = ferlib_command("serve", "--archive", tmp_path / "odd.mar", "--port", free_port())
-    plain_failure(result, "another kind of net", "Its logs: ")
+    plain_failure(result, "does not describe a net of this package", "Its logs: ")
     assert {process.pid for process in server_processes()} <= before
 
 
