@@ -93,18 +93,18 @@ def main() -> None:
     from ferlib import models
 
     net, info = models.load_weights(args.weights)
-    runs = measure(args.weights, ["valid", "test"] if args.test else ["valid"])
     name = Path(args.weights).name
     known = conditions(f"python benchmarks/record.py {args.weights}{' --test' * args.test}")
     known["dataset"] = "FER2013 with the FER+ votes"
     report = {"name": name, "network": info["network"], "parameters": models.parameters(net)}
     report |= {"trained": info["trained"], "temperature": info["temperature"]}
-    report |= {"measured": known, "runs": runs}
-    write(name, report)
+    report |= {"measured": known}
+    runs = measure(args.weights, ["valid", "test"] if args.test else ["valid"])
+    write(name, report | {"runs": runs})
     log = args.log or Path(f"{args.weights}-run") / "log.csv"
     shutil.copyfile(log, ROOT / "results" / f"{name}.csv")
     for page in PAGES:
-        insert(ROOT / page, report)
+        insert(ROOT / page, report | {"runs": runs})
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def _convolution(net, old: int, new: int, batch_norm: bool) -> None:
 
 def parameters(net) -> int:
     """How many numbers the net has learnt or keeps."""
-    return sum(int(np.prod(p.shape)) for p in net.collect_params().values())
+    return sum(p.list_data()[0].size for p in net.collect_params().values())
 
 
 def predict(net, crops, info: dict, flip: bool = False) -> np.ndarray:

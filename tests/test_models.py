@@ -52,6 +52,7 @@ def test_stored_net_gives_the_same_answers_and_the_same_bytes(stored, tmp_path):
     net = models.create("vgg-tiny", seed=1)
     loaded, info = models.load_weights(stored)
     crops = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+    assert models.parameters(loaded) == models.parameters(net)
     np.testing.assert_allclose(
         models.predict(loaded, crops, info), models.predict(net, crops, INFO), atol=1e-6
     )
