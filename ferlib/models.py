@@ -219,8 +219,8 @@ def _read_info(path: Path) -> dict:
         sound = False
     if not sound:
         raise FerlibError(
-            f"{path} does not describe a net of this package: expected JSON with input_size, "
-            "normalise,\ntemperature and the eight emotions, as `ferlib train` writes it",
+            f"{path} does not describe a net of this package.\nExpected JSON with input_size, "
+            "normalise, temperature and the eight emotions, as `ferlib train` writes it",
             "weights_invalid",
         )
     info["temperature"] = float(info["temperature"])
