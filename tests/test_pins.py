@@ -9,6 +9,7 @@ import pytest
 import setup
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ferlib import runtime
@@ -115,3 +116,11 @@ def test_the_gpu_variant_differs_in_mxnet_and_its_libraries_alone():
     loaded = {path.split("/")[0].replace("_", "-") for path in runtime._CUDA_LIBRARIES}
     assert set(more) == {f"nvidia-{name}-cu11" for name in loaded}
     assert more["nvidia-cudnn-cu11"].startswith("8.")  # MXNet links to libcudnn.so.8
+
+
+def test_the_pins_take_any_python_3_11():
+    """Debian 12 has 3.11.2; a package that asks for a later one cannot be installed there."""
+    for package in importlib.metadata.distributions():
+        wanted = package.metadata["Requires-Python"]
+        name = package.metadata["Name"]
+        assert not wanted or SpecifierSet(wanted).contains("3.11.0"), f"{name} wants {wanted}"
