@@ -115,10 +115,11 @@ def _checked(crops):
     """An array or a list of uint8 pictures, or a FerlibError that says what it is instead."""
     if not isinstance(crops, np.ndarray | list | tuple):
         raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
-    if isinstance(crops, np.ndarray):  # (H, W, 3) would be one picture, not H crops
-        if crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4):
-            raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
-    for crop in crops[:1] if isinstance(crops, np.ndarray) else crops:
+    array = isinstance(crops, np.ndarray)
+    # An array (H, W, 3) is one picture, not H crops that are three pixels wide.
+    if array and (crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4)):
+        raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
+    for crop in crops[:1] if array else crops:
         crop = np.asarray(crop)
         gray_or_rgb = crop.ndim == 2 or (crop.ndim == 3 and crop.shape[2] == 3)
         if crop.dtype != np.uint8 or 0 in crop.shape or not gray_or_rgb:
