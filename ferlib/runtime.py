@@ -188,8 +188,8 @@ def _cpuinfo(field: str) -> str:
 def fast_bfloat16() -> bool:
     """Whether bfloat16 training beats float32 here, by what was measured.
 
-    With AMX 4 times float32. AMD's AVX512-BF16 (Zen 4 and later) gave 1.6 to 1.8 times; Intel's
-    without AMX is slower than float32 (0.76 times), so it does not count.
+    With AMX 3 to 4 times float32. AMD's AVX512-BF16 (Zen 4 and later) gave 1.6 to 1.9 times
+    (benchmarks/augment.py, results/augment.json). Intel's without AMX was slower than float32.
     """
     amd = _cpuinfo("vendor_id") == "AuthenticAMD" and "avx512_bf16" in cpu_flags()
     return amd or _latch_amx(import_mxnet())
