@@ -119,7 +119,9 @@ def _predict(args) -> None:
             faces = fer(photo)
             drawn = {"drawn": _drawn(fer, photo, faces, Path(args.out))} if args.out else {}
         except (FerlibError, OSError) as error:
-            message = str(error) if isinstance(error, FerlibError) else f"{args.out}: {error}"
+            message = (
+                str(error) if isinstance(error, FerlibError) else f"{args.out}: {error.strerror}"
+            )
             answer["failed"].append({"photo": photo, "message": message})
             continue
         answer["photos"].append({"photo": photo, "faces": [asdict(f) for f in faces]} | drawn)

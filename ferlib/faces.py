@@ -63,10 +63,6 @@ class Recognizer:
         with self._lock:
             return models.predict(self._net, _checked(crops), self.info, self._flip)
 
-    def prepare(self, crops) -> np.ndarray:
-        """Crops -> the float32 (N, 1, size, size) that this net was trained on."""
-        return images.prepare(crops, self.info["input_size"], self.info["normalise"])
-
     def __call__(self, photo) -> list[Face]:
         """A path, bytes, PIL image or RGB array -> its faces, the largest first; [] if none."""
         picture = images.read_picture(photo)

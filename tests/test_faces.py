@@ -11,7 +11,7 @@ from PIL import Image
 from serving import ROOT, any_weights, astronaut, encoded, tiny_weights
 
 import ferlib
-from ferlib import faces, images
+from ferlib import faces, images, service
 from ferlib.errors import FerlibError
 
 # From the astronaut's hairline to her chin and from cheek to cheek, read off by eye.
@@ -107,13 +107,30 @@ def test_a_crop_repeats_the_border_where_it_leaves_the_picture():
 # ---------------------------------------------------------------- classify
 
 
-def test_the_served_array_is_the_evaluated_one_to_the_bit(fer):
+class Watched:
+    """A net that keeps every array it is given."""
+
+    def __init__(self, net):
+        self.net, self.seen = net, []
+        self.collect_params = net.collect_params
+
+    def __call__(self, batch):
+        self.seen.append(batch.asnumpy())
+        return self.net(batch)
+
+
+def test_the_served_array_is_the_evaluated_one_to_the_bit(tiny):
+    """Down to what reaches the net: a data set's rows in one batch, and the same rows as PNGs."""
     rows = np.random.default_rng(1).integers(0, 256, (5, 48, 48), dtype=np.uint8)
-    size, kind = fer.info["input_size"], fer.info["normalise"]
-    evaluated = images.prepare(rows, size, kind)  # as `evaluate` does, all rows at once
+    fer = ferlib.Recognizer(tiny)
+    fer._net = net = Watched(fer._net)
+    fer.classify(rows)  # as `evaluate` does
+    (evaluated,) = net.seen
     for row, wanted in zip(rows, evaluated, strict=True):
-        served = fer.prepare([images.read_picture(encoded(row))])[0]  # PNG -> RGB -> net
-        assert served.tobytes() == wanted.tobytes()
+        net.seen.clear()
+        answer = service.read(fer, encoded(row))  # as the server does
+        assert answer["faces"] == []  # noise: so the whole picture is read
+        assert [array.tobytes() for array in net.seen] == [wanted.tobytes()]
 
 
 def test_probabilities_are_the_nets_with_its_temperature(tiny):
