@@ -261,12 +261,19 @@ def _train_arguments(train) -> None:
     source.add_argument("--sample", action="store_true", help="train on drawn faces instead")
     add("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the votes")
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
-    add("--net", help="see `ferlib models` (default: vgg13bn)")
+    add("--net", help="see `ferlib models` (default: vgg13lean)")
     add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
     add("--epochs", type=number, help="passes over the pictures (default: 18)")
     add("--batch-size", type=number, help="pictures in one step (default: 128)")
     add("--lr", type=amount, help="the peak learning rate (default: 0.1)")
     add("--weight-decay", type=amount, help="pulls weights to zero (default: 0.0005)")
+    add(
+        "--full-size",
+        dest="grow",
+        action="store_const",
+        const=(),
+        help="start with pictures of full size too; slower",
+    )
     add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
     precisions = ("auto", "float32", "bfloat16")
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")

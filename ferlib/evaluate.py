@@ -1,10 +1,14 @@
 """How well probabilities agree with the voters: the figures, and `ferlib evaluate`."""
 
+from itertools import pairwise
+
 import numpy as np
 from tqdm import tqdm
 
 from ferlib import labels
 from ferlib.errors import FerlibError
+
+AGREEING = (0.0, 0.6, 0.8, 1.0, 1.01)  # shares of the voters; the last class is all of them
 
 
 def evaluate(
@@ -55,7 +59,8 @@ def measure(scores: np.ndarray, votes: np.ndarray) -> dict:
 
     accuracy, accuracy per emotion (None where there are no images) and their mean; loss and kl,
     the mean cross-entropy and divergence (Kullback-Leibler) to the shares; ece, the calibration
-    error in 15 equal bins (Guo et al. 2017); confusion, majority in rows and prediction in columns.
+    error in 15 equal bins (Guo et al. 2017); confusion, majority in rows and prediction in columns;
+    agreement, see `agreement`.
     """
     majority = labels.majority(votes)
     kept = majority >= 0
@@ -82,7 +87,24 @@ def measure(scores: np.ndarray, votes: np.ndarray) -> dict:
             for name, value in zip(labels.EMOTIONS, recall, strict=True)
         },
         "confusion": confusion.tolist(),
+        "agreement": agreement(guess == truth, votes[kept], truth),
     }
+
+
+def agreement(correct: np.ndarray, votes: np.ndarray, truth: np.ndarray) -> list[dict]:
+    """How often the net finds the majority (N,), where more or fewer of the ten voters share it.
+
+    One dict for each of AGREEING: from `from` to below `below` of the votes are for the majority's
+    emotion; n; net, the share found; voter, the share of single voters who chose that emotion.
+    """
+    cast = votes[np.arange(len(votes)), truth] / np.maximum(votes.sum(axis=1), 1)
+    rows = []
+    for low, high in pairwise(AGREEING):
+        there = (cast >= low) & (cast < high)
+        means = (round(float(x[there].mean()), 5) if there.any() else None for x in (correct, cast))
+        rows.append({"from": low, "below": high, "n": int(there.sum())})
+        rows[-1] |= dict(zip(("net", "voter"), means, strict=True))
+    return rows
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:

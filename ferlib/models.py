@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,15 @@ SPECS = {
     "vgg13bn": Spec(
         PAPER,
         size=48,
-        dropout=(0.1, 0.1, 0.2, 0.3),
+        dropout=(),
         note="the same convolutions with BatchNorm, averaged instead of dense layers, 3.5 M",
+    ),
+    "vgg13lean": Spec(
+        ((2, 32), (2, 64), (3, 160), (3, 320)),
+        size=48,
+        dropout=(),
+        note="fewer channels where pictures are large, more where they are small: twice as fast, "
+        "2.9 M",
     ),
     "vgg-tiny": Spec(
         ((1, 16), (1, 32), (2, 64)),
@@ -82,11 +90,13 @@ def build(spec: Spec, prefix: str) -> nn.HybridSequential:
     net = nn.HybridSequential(prefix=prefix)  # a prefix, so that stored names never vary
     channels, side = 1, spec.size
     with net.name_scope():
-        for (count, width), dropout in zip(spec.blocks, spec.dropout, strict=False):
+        for (count, width), dropout in zip_longest(spec.blocks, spec.dropout, fillvalue=0):
             for _ in range(count):
                 _convolution(net, channels, width, spec.batch_norm)
                 channels = width
-            net.add(nn.MaxPool2D(2), nn.Dropout(dropout))
+            net.add(nn.MaxPool2D(2))
+            if dropout:
+                net.add(nn.Dropout(dropout))
             side //= 2
         if not spec.dense:
             net.add(nn.GlobalAvgPool2D())

@@ -23,6 +23,17 @@ def test_accuracy_counts_only_images_with_a_majority():
     assert result["confusion"][1][:4] == [0, 1, 0, 1]
 
 
+def test_agreement_by_hand():
+    votes = np.zeros((5, 10), int)
+    votes[:3, 0], votes[2, 3] = (10, 10, 9), 1  # two unanimous, one of nine in ten
+    votes[3:, :2] = (7, 3), (7, 3)
+    correct = np.array([True, False, True, True, False])
+    rows = evaluate.agreement(correct, votes, np.zeros(5, int))
+    assert [row["n"] for row in rows] == [0, 2, 1, 2]
+    assert [row["net"] for row in rows] == [None, 0.5, 1.0, 0.5]
+    assert [row["voter"] for row in rows] == [None, 0.7, 0.9, 1.0]
+
+
 def test_divergence_is_scipys():
     scores = RNG.dirichlet(np.ones(8), 50).astype(np.float32)
     votes = np.zeros((50, 10), int)

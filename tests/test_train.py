@@ -71,6 +71,33 @@ def test_learning_rate_climbs_then_falls_to_zero():
     assert all(a >= b for a, b in pairwise(rates[100:]))
 
 
+def test_pictures_grow_to_the_nets_own_size():
+    sides = [train.Recipe(net="vgg13bn", epochs=8).size(epoch) for epoch in range(1, 9)]
+    assert sides == [32, 32, 32, 32, 40, 40, 48, 48]
+    assert {train.Recipe(net="vgg13", epochs=8).size(epoch) for epoch in range(1, 9)} == {64}
+    assert train.Recipe(net="vgg13bn", epochs=8, grow=()).size(1) == 48
+
+
+def test_small_and_large_pictures_train_one_net(drawn):
+    _, log = train.fit(*drawn, replace(QUICK, epochs=4), progress=False)
+    assert np.isfinite([row["train_loss"] for row in log]).all()
+    assert log[-1]["train_loss"] < log[0]["train_loss"]
+
+
+def some(drawn, count: int):
+    x = models.prepare(drawn[0][0][:count], 48, "standardise")
+    return x, labels.targets(drawn[0][1][:count], "cross-entropy")
+
+
+@pytest.mark.parametrize("name", ["vgg-tiny", "vgg13lean"])
+def test_the_widened_graph_is_the_same_net(drawn, name):
+    """Fed 16 equal channels, fifteen of them times zero: in float32 nothing may change."""
+    net, data = models.create(name, seed=0), mx.sym.var("data")
+    wide = mx.gluon.SymbolBlock(train._widened(net, data), data, params=net.collect_params())
+    x = mx.nd.array(some(drawn, 8)[0])
+    np.testing.assert_allclose(wide(x).asnumpy(), net(x).asnumpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_bfloat16_gives_nearly_the_same_gradients_and_leaves_the_net_alone(drawn, monkeypatch):
     certain = replace(models.SPECS["vgg-tiny"], dropout=(0, 0, 0), last_dropout=0)
     monkeypatch.setitem(models.SPECS, "vgg-tiny", certain)

@@ -1,0 +1,64 @@
+"""From nothing to a net beyond the paper's, against the clock.
+
+    FERLIB_DATA=... python benchmarks/speedrun.py [--seed 0]
+
+The clock starts with this process: imports, reading the (cached) data and compiling count. The
+recipe and the mark on the validation split were fixed before the run; the mark is what nets needed
+there so that 84.99 % of the test split, the paper's best scheme, could be expected. Only a net that
+passes the mark is shown the test split, once, after the clock has stopped. Writes
+results/speedrun.json with the whole log.
+"""
+
+import time
+
+STARTED = time.perf_counter()  # before the imports
+
+import argparse  # noqa: E402
+from dataclasses import asdict  # noqa: E402
+
+from conditions import conditions, write  # noqa: E402
+
+from ferlib import evaluate, fer2013, models, train  # noqa: E402
+
+MARK = 0.858
+PAPER = 0.8499
+EPOCHS = 16
+
+
+def run(recipe: train.Recipe):
+    """Train -> (data, net, log, seconds since the process began)."""
+    data = fer2013.load()
+    learnt, valid = data.split("train", keep="usable")[:2], data.split("valid")[:2]
+    net, log = train.fit(learnt, valid, recipe)
+    models.mx.nd.waitall()
+    return data, net, log, time.perf_counter() - STARTED
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    known = conditions(f"python benchmarks/speedrun.py --seed {args.seed}")
+    recipe = train.Recipe(epochs=EPOCHS, seed=args.seed)
+    data, net, log, seconds = run(recipe)
+    passed = log[-1]["valid_accuracy"] >= MARK
+    report = {"conditions": known, "recipe": asdict(recipe), "mark": MARK, "passed": passed}
+    report |= {"minutes": round(seconds / 60, 2), "valid_accuracy": log[-1]["valid_accuracy"]}
+    report |= {"paper": PAPER, "test": test(data, net) if passed else None, "log": log}
+    write("speedrun", report)
+
+
+def test(data, net) -> list[dict]:
+    """The test split by both vote sources, without and with flip averaging."""
+    info, rows = train.Recipe().served(), []
+    for protocol in fer2013.PROTOCOLS:
+        pictures, votes, _ = data.split("test", protocol)
+        for flip in (False, True):
+            figures = evaluate.measure(models.predict(net, pictures, info, flip), votes)
+            row = {"protocol": protocol, "tta": "flip" if flip else "none"}
+            rows.append(row | {key: figures[key] for key in ("n", "accuracy")})
+    return rows
+
+
+if __name__ == "__main__":
+    main()

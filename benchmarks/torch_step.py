@@ -1,0 +1,69 @@
+"""PyTorch's side of benchmarks/step.py: the same network and step, in PyTorch's own environment.
+
+    python benchmarks/torch_step.py SPEC PRECISION LAYOUT BATCH
+
+SPEC is the JSON of a ferlib.models.Spec. For every number read from stdin, so many steps are
+taken, and the seconds they took are printed.
+"""
+
+import json
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def build(spec: dict) -> nn.Sequential:
+    layers, channels, side = [], 1, spec["size"]
+    dropouts = [*spec["dropout"], 0, 0, 0, 0]
+    for (count, width), dropout in zip(spec["blocks"], dropouts, strict=False):
+        for _ in range(count):
+            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not spec["batch_norm"]))
+            layers += [nn.BatchNorm2d(width)] if spec["batch_norm"] else []
+            layers.append(nn.ReLU(inplace=True))
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+        layers += [nn.Dropout(dropout)] if dropout else []
+        side //= 2
+    if not spec["dense"]:
+        layers.append(nn.AdaptiveAvgPool2d(1))
+        side = 1
+    layers.append(nn.Flatten())
+    features = channels * side * side
+    for width in spec["dense"]:
+        layers += [nn.Linear(features, width), nn.ReLU(inplace=True)]
+        layers.append(nn.Dropout(spec["last_dropout"]))
+        features = width
+    layers += [] if spec["dense"] else [nn.Dropout(spec["last_dropout"])]
+    return nn.Sequential(*layers, nn.Linear(features, 8))
+
+
+def main() -> None:
+    spec, precision, layout, batch = json.loads(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
+    layout = getattr(torch, layout)
+    net = build(spec).to(memory_format=layout)
+    x = torch.randn(batch, 1, spec["size"], spec["size"]).to(memory_format=layout)
+    y = torch.softmax(torch.randn(batch, 8), 1)
+    how = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
+    optimizer = torch.optim.SGD(net.parameters(), **how)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = net(x)
+        loss = -(y * F.log_softmax(logits.float(), 1)).sum(1).mean()
+        loss.backward()
+        optimizer.step()
+
+    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        for _ in range(int(line)):
+            step()
+        print(time.perf_counter() - started, flush=True)
+
+
+if __name__ == "__main__":
+    main()
