@@ -52,7 +52,7 @@ stop:
 	@test ! -x $(PY) || $(PY) -m ferlib.cli stop
 
 bench: setup
-	@set -e; for name in parse augment crop; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done
+	@set -e; for name in parse augment crop step precision; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done
 
 pythons: setup
 	@$(PY) scripts/try_pythons.py

@@ -268,6 +268,20 @@ def per_emotion(accuracy: dict[str, float | None]) -> Figure:
 
 
 @styled
+def step_time(spent: dict[str, float], whole: float) -> Figure:
+    """Kind of work -> milliseconds of one training step that takes `whole`."""
+    names = [*spent, "everything else"]
+    values = [*spent.values(), max(whole - sum(spent.values()), 0.0)]
+    figure = _figure(8, 0.36 * len(names) + 0.9)
+    ax = figure.subplots()
+    texts = [f"{value:.1f} ms, {value / whole:.0%}" for value in values]
+    shares = [value / whole for value in values]
+    _lying_bars(ax, shares, names, [BLUES[2]] * len(spent) + [FAINT], texts)
+    ax.set_xlabel(f"share of a step of {whole:.0f} ms")
+    return figure
+
+
+@styled
 def scores_bars(picture, scores) -> Figure:
     """One picture and its eight scores: (8,) or a dict of emotion -> score."""
     if isinstance(scores, dict):

@@ -187,6 +187,12 @@ def test_accuracy_per_emotion():
     assert colours(ax) == [to_rgb(plots.COLOURS[name]) for name in EMOTIONS]
 
 
+def test_the_time_of_a_step_adds_up_to_the_whole():
+    ax = drawn(plots.step_time({"convolution": 75.0, "pooling": 5.0}, 100.0)).axes[0]
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], [0.75, 0.05, 0.2])
+    assert texts(ax) == ["75.0 ms, 75%", "5.0 ms, 5%", "20.0 ms, 20%"]
+
+
 def test_scores_beside_their_picture(pictures):
     scores = [0.02, 0.8, 0.05, 0.03, 0.04, 0.01, 0.04, 0.01]
     face, ax = drawn(plots.scores_bars(pictures[1], scores)).axes
