@@ -1,6 +1,6 @@
 """Does bfloat16 learn what float32 learns? Loss curves of both, over several seeds.
 
-    FERLIB_DATA=... python benchmarks/precision.py [--net vgg13bn] [--steps 160] [--seeds 3]
+    FERLIB_DATA=... python benchmarks/precision.py [--net vgg13lean] [--steps 120] [--seeds 3]
 
 The same steps (pictures, augmentation, dropout, learning rates) in both precisions, one run for
 each seed. Writes results/precision.json: the mean training loss in windows of 20 steps, the spread
@@ -57,8 +57,8 @@ def compare(net: str, seeds: int, steps: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--net", default="vgg13bn")
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--net", default="vgg13lean")
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     command = f"python benchmarks/precision.py --net {args.net} --steps {args.steps}"
