@@ -18,11 +18,13 @@ from dataclasses import asdict  # noqa: E402
 
 from conditions import conditions, write  # noqa: E402
 
-from ferlib import evaluate, fer2013, models, train  # noqa: E402
+from ferlib import evaluate, fer2013, images, models, train  # noqa: E402
 
 MARK = 0.858
 PAPER = 0.8499
-EPOCHS = 16
+EPOCHS = 14
+# A short run has no time to learn by heart, and gains from easier pictures.
+GENTLE = images.Augmentation(rotation=12, shift=0.07, scale=1.15, shear=0.05, erase=0)
 
 
 def run(recipe: train.Recipe):
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     known = conditions(f"python benchmarks/speedrun.py --seed {args.seed}")
-    recipe = train.Recipe(epochs=EPOCHS, seed=args.seed)
+    recipe = train.Recipe(epochs=EPOCHS, seed=args.seed, augmentation=GENTLE)
     data, net, log, seconds = run(recipe)
     passed = log[-1]["valid_accuracy"] >= MARK
     report = {"conditions": known, "recipe": asdict(recipe), "mark": MARK, "passed": passed}

@@ -263,9 +263,9 @@ def _train_arguments(train) -> None:
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
     add("--net", help="see `ferlib models` (default: vgg13lean)")
     add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
-    add("--epochs", type=number, help="passes over the pictures (default: 18)")
+    add("--epochs", type=number, help="passes over the pictures (default: 32)")
     add("--batch-size", type=number, help="pictures in one step (default: 128)")
-    add("--lr", type=amount, help="the peak learning rate (default: 0.1)")
+    add("--lr", type=amount, help="its peak (default: 0.2; without BatchNorm try a tenth)")
     add("--weight-decay", type=amount, help="pulls weights to zero (default: 0.0005)")
     add(
         "--full-size",

@@ -193,12 +193,12 @@ def _plane(height: int, width: int) -> list[np.ndarray]:
 class Augmentation:
     """How far a picture is moved, drawn evenly within +- each value; all 0 changes nothing."""
 
-    rotation: float = 20.0  # degrees
-    shift: float = 0.1  # of the side
+    rotation: float = 15.0  # degrees
+    shift: float = 0.08  # of the side
     scale: float = 1.2  # 1/scale .. scale
-    shear: float = 0.1
+    shear: float = 0.07
     flip: float = 0.5  # chance
-    erase: float = 0.3  # chance that a rectangle is painted over
+    erase: float = 0.2  # chance that a rectangle is painted over
     erase_side: tuple[float, float] = (0.12, 0.32)  # of the side
 
 

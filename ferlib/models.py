@@ -52,6 +52,7 @@ SPECS = {
         ((2, 32), (2, 64), (3, 160), (3, 320)),
         size=48,
         dropout=(),
+        last_dropout=0.2,
         note="fewer channels where pictures are large, more where they are small: twice as fast, "
         "2.9 M",
     ),

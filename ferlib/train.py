@@ -30,9 +30,9 @@ class Recipe:
 
     net: str = "vgg13lean"
     scheme: str = "cross-entropy"
-    epochs: int = 18
+    epochs: int = 32
     batch_size: int = 128
-    lr: float = 0.1  # the peak; warmed up linearly, then a cosine to 0
+    lr: float = 0.2  # the peak; warmed up linearly, then a cosine to 0
     warmup: float = 0.1  # of all steps
     momentum: float = 0.9
     weight_decay: float = 5e-4
