@@ -15,7 +15,7 @@ export HOME := $(CURDIR)/build/home
 $(shell mkdir -p build/home)
 endif
 
-.PHONY: help setup tutorial test lab serve stop bench pythons lint format clean
+.PHONY: help setup tutorial test lab serve stop bench speedrun pythons lint format clean
 
 help:
 	@echo "make tutorial   run every notebook on drawn faces, pack the weights, serve them, ask once"
@@ -24,6 +24,7 @@ help:
 	@echo "make serve      pack the shipped weights and serve them (PORT=8080)"
 	@echo "make stop       stop the server"
 	@echo "make bench      run the benchmarks and write results/"
+	@echo "make speedrun   train against the clock, on the real data in FERLIB_DATA"
 	@echo "make pythons    try ferlib on every Python and NumPy found on this machine"
 	@echo "make lint       check style;  make format  mends it"
 	@echo "make setup      make .venv and install the pinned packages (the others do it when needed)"
@@ -53,6 +54,9 @@ stop:
 
 bench: setup
 	@set -e; for name in parse augment crop step precision; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done
+
+speedrun: setup
+	@$(PY) benchmarks/speedrun.py
 
 pythons: setup
 	@$(PY) scripts/try_pythons.py

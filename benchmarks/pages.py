@@ -1,0 +1,178 @@
+"""Put the recorded figures into the pages that show them, between their markers.
+
+    python benchmarks/pages.py
+
+Reads results/*.json and rewrites the tables of README.md and model_store/README.md; a test of the
+project compares them.
+"""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SPLITS = {"valid": "validation (PublicTest)", "test": "test (PrivateTest)"}
+
+
+def result(name: str) -> dict:
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+# ---------------------------------------------------------------- how good
+
+
+def table(report: dict) -> str:
+    """The figures of the shipped net."""
+    trained, runs = report["trained"], report["runs"]
+    lines = [
+        f"The shipped net (`{report['network']}`, {report['parameters']:,} numbers): "
+        f"{trained['recipe']['epochs']} epochs on {trained['pictures']:,} pictures, "
+        f"seed {trained['recipe']['seed']}. Images with a majority emotion, all eight "
+        "emotions allowed as answers. The temperature is fitted to the validation majorities; "
+        "KL is of the scores before it.",
+        "",
+        "| split | votes | n | accuracy | with flip | balanced | KL to the voters "
+        "| calibration error before, after temperature |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for plain, flip in zip(runs[::2], runs[1::2], strict=True):
+        before = plain["before_temperature"]
+        lines.append(
+            f"| {SPLITS[plain['split']]} | `{plain['protocol']}` | {plain['n']:,} "
+            f"| {plain['accuracy']:.2%} | {flip['accuracy']:.2%} "
+            f"| {plain['balanced_accuracy']:.2%} | {before['kl']:.3f} "
+            f"| {before['ece']:.3f}, {plain['ece']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def seeds_table(report: dict) -> str:
+    """Mean and deviation over the seeds, and the net that never saw the duplicates."""
+    rows, clean = report["seeds"], report["without_duplicates"]
+    count = len(rows[0]["accuracies"])
+    lines = [
+        f"Over {count} seeds of the same recipe (the one that did best on validation by "
+        f"`{rows[0]['protocol']}` ships), mean and standard deviation; and one net trained without "
+        f"the {clean['left_out']} pictures that also occur in validation or test:",
+        "",
+        "| split | votes | accuracy | with flip | without duplicates | with flip |",
+        "|---|---|---|---|---|---|",
+    ]
+    pairs = zip(rows[::2], rows[1::2], clean["runs"][::2], clean["runs"][1::2], strict=True)
+    for plain, flip, clean_plain, clean_flip in pairs:
+        lines.append(
+            f"| {SPLITS[plain['split']]} | `{plain['protocol']}` | {spread(plain)} "
+            f"| {spread(flip)} | {clean_plain['accuracy']:.2%} | {clean_flip['accuracy']:.2%} |"
+        )
+    return "\n".join(lines)
+
+
+def spread(row: dict) -> str:
+    return f"{row['mean']:.2%} \u00b1 {100 * row['deviation']:.2f}"
+
+
+def agreement(report: dict) -> str:
+    """The net beside single voters, where voters agree more and less."""
+    run = report["runs"][-2]
+    head = (
+        f"Where voters agree, {SPLITS[run['split']]} by `{run['protocol']}`: how often the net, "
+        "and how often a single one of the ten voters, names the majority's emotion:"
+    )
+    lines = [head, "", "| voters who share it | n | net | one voter |", "|---|---|---|---|"]
+    for row in run["agreement"]:
+        low, high = row["from"], row["below"]
+        who = "all" if low == 1 else f"under {high:.0%}" if low == 0 else f"{low:.0%} to {high:.0%}"
+        shown = f"{row['net']:.1%} | {row['voter']:.1%}" if row["n"] else "- | -"
+        lines.append(f"| {who} | {row['n']:,} | {shown} |")
+    return "\n".join(lines)
+
+
+def per_emotion(report: dict) -> str:
+    """Accuracy of each emotion on the last split that was read."""
+    run = report["runs"][-2]
+    counts = [sum(row) for row in run["confusion"]]
+    head = f"Per emotion, {SPLITS[run['split']]} by `{run['protocol']}`:"
+    lines = [head, "", "| emotion | n | found |", "|---|---|---|"]
+    for (name, value), count in zip(run["per_emotion"].items(), counts, strict=True):
+        lines.append(f"| {name} | {count} | {value:.1%} |" if count else f"| {name} | 0 | - |")
+    return "\n".join(lines)
+
+
+def accuracy_block() -> str:
+    report = result("ferplus")
+    parts = [table(report), seeds_table(report), per_emotion(report), agreement(report)]
+    return "\n\n".join(parts)
+
+
+# ---------------------------------------------------------------- how fast
+
+
+def speed_block() -> str:
+    """Training beside others, what bounds it, and the run against the clock."""
+    return "\n\n".join([rivals(result("step")), speed_run(result("speedrun"))])
+
+
+def rivals(report: dict) -> str:
+    known = report["conditions"]
+    nets = [name for name in report if name != "conditions"]
+    sizes = {"vgg13": "the paper's VGG13, 64 x 64", "vgg13bn": "with BatchNorm, 48 x 48"}
+    head = " | ".join(f"{sizes.get(net, net)}, batch {report[net]['batch']}" for net in nets)
+    lines = [
+        f"Whole training steps, images/s, medians of turns in one run ({known['cpu']}, AMX: "
+        f"{'yes' if known['amx'] else 'no'}; PyTorch {known['torch']}), and our ratio to each:",
+        "",
+        f"| | {head} |",
+        "|---" * (len(nets) + 1) + "|",
+    ]
+    for rival in report[nets[0]]["images_per_s"]:
+        cells = (rival_cell(report[net], rival) for net in nets)
+        lines.append(f"| {rival} | {' | '.join(cells)} |")
+    bound = (report[net]["anatomy"] for net in nets)
+    cells = (f"{a['ceiling_images_per_s']:.0f}" for a in bound)
+    lines.append(f"| the convolutions alone (the limit of these kernels) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rival_cell(net: dict, rival: str) -> str:
+    rate = f"{net['images_per_s'][rival]:.0f}"
+    ratio = net["ferlib_to"].get(rival)
+    return f"{rate} ({ratio['median']:.2f} times)" if ratio else f"**{rate}**"
+
+
+def speed_run(report: dict) -> str:
+    known, recipe = report["conditions"], report["recipe"]
+    tests = [r for r in report["test"] or [] if r["tta"] == "none"]
+    shown = " and ".join(f"{r['accuracy']:.2%} by `{r['protocol']}`" for r in tests)
+    return (
+        f"Against the clock: `{known['command']}` took {report['minutes']:.1f} minutes on "
+        f"{known['cpu']}, from the start of the process to a net of {recipe['epochs']} epochs "
+        f"that reads {report['valid_accuracy']:.2%} of the validation split; the mark, fixed "
+        f"beforehand, was {report['mark']:.1%}. On the test split, read once: {shown} (the paper's "
+        f"best: {report['paper']:.2%})."
+    )
+
+
+# ---------------------------------------------------------------- the pages
+
+BLOCKS = {"results": accuracy_block, "speed": speed_block}
+PAGES = {"README.md": ("results", "speed"), "model_store/README.md": ("results",)}
+
+
+def between(name: str, text: str) -> str:
+    return f"<!-- {name}: begin -->\n{text}\n<!-- {name}: end -->"
+
+
+def main() -> None:
+    for page, names in PAGES.items():
+        text = (ROOT / page).read_text()
+        for name in names:
+            old = re.compile(between(name, ".*"), re.DOTALL)
+            new = between(name, BLOCKS[name]())
+            text, count = old.subn(lambda _, new=new: new, text)
+            if not count:
+                raise SystemExit(f"{page} lacks the markers of {name!r}")
+        (ROOT / page).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
