@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ferlib import __version__
 from ferlib.errors import FerlibError
-from ferlib.labels import SCHEMES
+from ferlib.labels import EMOTIONS, SCHEMES
 
 WEIGHTS = "model_store/ferplus"
 PROTOCOLS = ("fer2013new.csv", "label.csv")
+MAPPING = f"what a folder's name means: {', '.join(EMOTIONS)} or skip"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,14 +98,48 @@ def _commit() -> str:
         return ""
 
 
-def _evaluate(args) -> dict:
+def _evaluate(args) -> dict | None:
     from ferlib import evaluate
 
+    own = ("split", "protocol") if args.folder else ("kind", "faces", "map", "emotions", "out")
+    given = [name for name in own if getattr(args, name) is not None]
+    if given:
+        reason = (
+            "not with --folder, which has labels of its own" if args.folder else "with --folder"
+        )
+        args.refuse(f"--{given[0]} works {reason}" + ("" if args.folder else " only"))
+    if args.folder:
+        return _evaluate_folder(args)
+    split, protocol = args.split or "valid", args.protocol or PROTOCOLS[0]
     result = evaluate.evaluate(
-        args.weights, args.split, args.protocol, folder=args.data, flip=args.tta == "flip"
+        args.weights, split, protocol, folder=args.data, flip=args.tta == "flip"
     )
     print(evaluate.report(result))
     return result
+
+
+def _evaluate_folder(args) -> dict | None:
+    from ferlib import evaluate
+
+    result = evaluate.evaluate_folder(
+        args.weights,
+        args.folder,
+        args.kind or "auto",
+        args.faces or "auto",
+        emotions=args.emotions,
+        flip=args.tta == "flip",
+        names=dict(args.map or ()),
+        out=args.out,
+        data=args.data,
+    )
+    print(evaluate.report_folder(result))
+    if not result["unreadable"]:
+        return result
+    if args.json:  # the others are done, and the failure is told after them
+        print(json.dumps(result))
+    (path, reason), *rest = result["unreadable"]
+    more = f" (and {len(rest)} more)" if rest else ""
+    raise FerlibError(f"left out as unreadable: {path}{more}\n{reason}")
 
 
 def _predict(args) -> None:
@@ -245,11 +280,8 @@ def _data_commands(commands) -> None:
     prepare.add_argument("--out", default="data", metavar="FOLDER", help="where to keep it")
     train = _add(commands, "train", _train, "train a net on the FER+ votes")
     _train_arguments(train)
-    evaluate = _add(commands, "evaluate", _evaluate, "measure a net on one split")
-    evaluate.add_argument("--split", choices=("train", "valid", "test"), default="valid")
-    evaluate.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="the votes")
-    _weights_arguments(evaluate)
-    evaluate.add_argument("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
+    evaluate = _add(commands, "evaluate", _evaluate, "measure a net on a split, or on a folder")
+    _evaluate_arguments(evaluate)
 
 
 def _train_arguments(train) -> None:
@@ -277,6 +309,39 @@ def _train_arguments(train) -> None:
     add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
     precisions = ("auto", "float32", "bfloat16")
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
+
+
+def _evaluate_arguments(evaluate) -> None:
+    add = evaluate.add_argument
+    add("--split", choices=("train", "valid", "test"), help="of FER2013 (default: valid)")
+    add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
+    _weights_arguments(evaluate)
+    add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
+    evaluate.set_defaults(refuse=evaluate.error)
+    add = evaluate.add_argument_group("other data sets, instead of a split").add_argument
+    add("--folder", metavar="PATH", help="emotion/picture.png, CK+, JAFFE or FERG")
+    kinds = ("auto", "folders", "ckplus", "ckextended", "jaffe", "ferg")
+    add("--kind", choices=kinds, help="what it is (default: auto)")
+    ways = "take pictures as crops, or find the face (default: auto, small squares are crops)"
+    add("--faces", choices=("auto", "crop", "find"), help=ways)
+    add("--map", action="append", type=mapping, metavar="NAME=EMOTION", help=MAPPING)
+    add("--emotions", type=emotions, metavar="NAME,...", help="answers allowed (default: all)")
+    add("--out", metavar="FILE", help="write a CSV: each picture's path, truth, answer, scores")
+
+
+def mapping(text: str) -> tuple[str, str]:
+    name, equals, emotion = text.rpartition("=")
+    if not (equals and name and emotion.lower() in (*EMOTIONS, "skip")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=EMOTION. {MAPPING}")
+    return name, emotion.lower()
+
+
+def emotions(text: str) -> list[str]:
+    unknown = [name for name in text.split(",") if name not in EMOTIONS]
+    if unknown:
+        known = ", ".join(EMOTIONS)
+        raise argparse.ArgumentTypeError(f"unknown emotion {unknown[0]!r}; known: {known}")
+    return text.split(",")
 
 
 def seed(text: str) -> int:
