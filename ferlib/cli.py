@@ -101,14 +101,8 @@ def _commit() -> str:
 def _evaluate(args) -> dict | None:
     from ferlib import evaluate
 
-    own = ("split", "protocol") if args.folder else ("kind", "faces", "map", "emotions", "out")
-    given = [name for name in own if getattr(args, name) is not None]
-    if given:
-        reason = (
-            "not with --folder, which has labels of its own" if args.folder else "with --folder"
-        )
-        args.refuse(f"--{given[0]} works {reason}" + ("" if args.folder else " only"))
-    if args.folder:
+    _check_together(args)
+    if args.folder is not None:
         return _evaluate_folder(args)
     split, protocol = args.split or "valid", args.protocol or PROTOCOLS[0]
     result = evaluate.evaluate(
@@ -116,6 +110,18 @@ def _evaluate(args) -> dict | None:
     )
     print(evaluate.report(result))
     return result
+
+
+def _check_together(args) -> None:
+    """Exit 2 where an option of splits meets --folder, or one of folders has none."""
+    if args.folder is None:
+        only = ("kind", "faces", "map", "emotions", "out")
+        says = "works only with --folder"
+    else:
+        only, says = ("split", "protocol"), "does not go with --folder, which has its own labels"
+    given = [name for name in only if getattr(args, name) is not None]
+    if given:
+        args.refuse(f"--{given[0]} {says}")
 
 
 def _evaluate_folder(args) -> dict | None:

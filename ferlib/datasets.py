@@ -78,6 +78,8 @@ def read(folder, kind: str = "auto", names: dict[str, str] | None = None) -> Lab
     Raises FerlibError where the layout is another, nothing has an emotion, a folder's name is
     unknown, or a CSV is damaged.
     """
+    if not str(folder):  # Path("") would be the working folder
+        raise FerlibError("the folder's name is empty")
     folder = Path(folder)
     if kind not in ("auto", *KINDS):
         raise FerlibError(f"unknown kind {kind!r}: expected auto, {', '.join(KINDS)}")

@@ -148,6 +148,8 @@ def test_nothing_to_read_is_a_plain_error(tmp_path, kind):
             datasets.read(tmp_path / name, kind)
     with pytest.raises(FerlibError, match="no such folder"):
         datasets.read(tmp_path / "none", kind)
+    with pytest.raises(FerlibError, match="empty"):
+        datasets.read("", kind)
     with pytest.raises(FerlibError, match=r"unknown kind 'x'.*jaffe"):
         datasets.read(tmp_path, "x")
 
@@ -533,9 +535,9 @@ def test_mistakes_are_two_plain_lines_and_leave_no_file(tmp_path, spoiling):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--folder", "x", "--split", "valid"), "--split works not with --folder"),
+        (("--folder", "x", "--split", "valid"), "--split does not go with --folder"),
         (("--folder", "x", "--protocol", "label.csv"), "--protocol"),
-        (("--kind", "jaffe"), "--kind works with --folder only"),
+        (("--kind", "jaffe"), "--kind works only with --folder"),
         (("--faces", "crop"), "--faces"),
         (("--map", "a=fear"), "--map"),
         (("--emotions", "fear"), "--emotions"),
