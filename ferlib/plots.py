@@ -282,6 +282,21 @@ def step_time(spent: dict[str, float], whole: float) -> Figure:
 
 
 @styled
+def robustness(table: list[dict]) -> Figure:
+    """Rows of name and accuracy, the pictures as they are first: what each degradation costs."""
+    figure = _figure(8, 0.36 * len(table) + 0.9)
+    ax = figure.subplots()
+    first = table[0]["accuracy"]
+    values, names = [row["accuracy"] for row in table], [row["name"] for row in table]
+    lost = [""] + [f" ({100 * (value - first):+.1f})" for value in values[1:]]
+    texts = [f"{value:.1%}{less}" for value, less in zip(values, lost, strict=True)]
+    _lying_bars(ax, values, names, [BLUES[3]] + [BLUES[1]] * len(values[1:]), texts)
+    ax.axvline(first, color=MARK, lw=1, ls="--", zorder=0)
+    ax.set_xlabel("accuracy (and points lost)")
+    return figure
+
+
+@styled
 def scores_bars(picture, scores) -> Figure:
     """One picture and its eight scores: (8,) or a dict of emotion -> score."""
     if isinstance(scores, dict):
