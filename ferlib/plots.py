@@ -291,8 +291,7 @@ def robustness(table: list[dict]) -> Figure:
     lost = [""] + [f" ({100 * (value - first):+.1f})" for value in values[1:]]
     texts = [f"{value:.1%}{less}" for value, less in zip(values, lost, strict=True)]
     _lying_bars(ax, values, names, [BLUES[3]] + [BLUES[1]] * len(values[1:]), texts)
-    ax.axvline(first, color=MARK, lw=1, ls="--", zorder=0)
-    ax.set_xlabel("accuracy (and points lost)")
+    ax.set_xlabel("accuracy (and its change in points)")
     return figure
 
 
