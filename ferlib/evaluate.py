@@ -128,14 +128,24 @@ class _Reading:
             self.as_trained[row] = images.resize([picture], 48).tobytes()
         small = height == width <= CROP_SIDE
         if self.faces == "find" or (self.faces == "auto" and not small):
-            faces = self.fer(picture)
-            self.scores[row] = np.array(list(faces[0].scores.values())) if faces else None
+            picture = self.largest(picture)
+        else:
+            self.cropped.add(row)
+        if picture is None:
+            self.scores[row] = None
             return
         size = self.fer.info["input_size"]
         self.crops[row] = images.resize([picture], size)[0]  # what `classify` would do, kept small
-        self.cropped.add(row)
         if len(self.crops) == 256:
             self.flush()
+
+    def largest(self, photo: np.ndarray) -> np.ndarray | None:
+        """The largest face as a crop, None where there is none."""
+        from ferlib.faces import crop
+
+        photo = images.read_picture(photo)  # RGB, where a CSV is gray
+        boxes, _ = self.fer.find(photo)
+        return crop(photo, boxes[0]) if len(boxes) else None
 
     def flush(self) -> None:
         if self.crops:
