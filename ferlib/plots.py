@@ -15,18 +15,23 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from matplotlib.transforms import Affine2D
 
 from ferlib import labels
 from ferlib.evaluate import calibration_error
+from ferlib.images import to_gray
 from ferlib.labels import COLUMNS, EMOTIONS, SCHEMES, majority, targets
 
 COLOURS = labels.COLOURS | {"unknown": "#E2E2E2", "non-face": "#5A5A5A"}
 INK, FAINT, MARK = "#2B2B2B", "#B4B4B4", "#C2410C"
 BLUES = ("#A9CBE8", "#6FA5D8", "#3F7FBF", "#1F5C99")  # for all that is no emotion
+HEAT = "inferno"  # even steps to the eye, and nowhere gray as faces are
+
 STYLE = {
     "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
@@ -305,6 +310,102 @@ def scores_bars(picture, scores) -> Figure:
     _show(face, picture, EMOTIONS[int(np.argmax(scores))])
     texts = [f"{score:.1%}" for score in scores]
     _lying_bars(ax, scores, EMOTIONS, [COLOURS[name] for name in EMOTIONS], texts)
+    return figure
+
+
+def _alpha(heat):
+    return 0.85 * heat**0.7  # cold places show the face
+
+
+def _overlay(ax, picture, heat, title: str = ""):
+    """The picture in gray under its heat (h, w): hot places glow, cold ones stay as they are."""
+    picture = to_gray(picture) if np.ndim(picture) == 3 else np.asarray(picture)
+    _show(ax, picture, title)
+    heat = np.clip(heat, 0, None) / max(np.max(heat), 1e-12)
+    height, width = picture.shape
+    edges = (-0.5, width - 0.5, height - 0.5, -0.5)  # the whole picture, whatever the map's size
+    how = {"vmin": 0, "vmax": 1, "extent": edges, "interpolation": "bilinear"}
+    return ax.imshow(heat, HEAT, alpha=_alpha(heat), **how)
+
+
+def _heat_bar(figure, axes) -> None:
+    """The key: the colours as they look over a gray of the middle."""
+    heat = np.linspace(0, 1, 256)[:, None]
+    alpha = _alpha(heat)
+    seen = alpha * colormaps[HEAT](heat[:, 0])[:, :3] + (1 - alpha) * 0.6
+    scale = ScalarMappable(Normalize(0, 1), ListedColormap(seen))
+    bar = figure.colorbar(scale, ax=axes, location="bottom", fraction=0.02, shrink=0.4, aspect=30)
+    bar.set_ticks([])
+    bar.outline.set_visible(False)
+    bar.ax.text(-0.03, 0.4, "speaks for it: not at all", ha="right", va="center")
+    bar.ax.text(1.03, 0.4, "most", ha="left", va="center")
+
+
+@styled
+def explained(crops, heats, titles=None, columns: int = 4) -> Figure:
+    """Each crop, gray or RGB, beside itself under its heat: maps (N, h, w) of `ferlib.explain`.
+
+    Each map is drawn from 0, or below, to its own maximum.
+    """
+    columns = min(columns, len(crops))
+    rows = -(-len(crops) // columns)
+    figure = _figure(2.9 * columns, (1.75 if titles is not None else 1.5) * rows + 0.4)
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    pairs = axes.reshape(-1, 2)
+    for k, (left, right) in enumerate(pairs[: len(crops)]):
+        _show(left, crops[k])
+        _overlay(right, crops[k], heats[k])
+        left.set_title(titles[k] if titles is not None else "", loc="left")
+    _heat_bar(figure, axes)
+    for ax in pairs[len(crops) :].ravel():
+        ax.remove()
+    return figure
+
+
+@styled
+def surest(crops, found) -> Figure:
+    """A row for each emotion: the crops with its highest probability, and where it was seen.
+
+    `found` is what `ferlib.explain.surest` gave for these crops.
+    """
+    count = found.rows.shape[1]
+    figure = _figure(1.25 * count + 1.5, 1.42 * len(EMOTIONS) + 0.4)
+    axes = figure.subplots(len(EMOTIONS), count, squeeze=False)
+    for row, name in enumerate(EMOTIONS):
+        for column, ax in enumerate(axes[row]):
+            score = f"{found.scores[row, column]:.0%}"
+            _overlay(ax, crops[found.rows[row, column]], found.heats[row, column], score)
+        first = axes[row, 0]
+        beside = {"transform": first.transAxes, "clip_on": False}
+        first.plot([-0.1, -0.1], [0, 1], color=COLOURS[name], lw=5, **beside)
+        first.text(-0.2, 0.5, name, ha="right", va="center", fontweight="bold", **beside)
+    _heat_bar(figure, axes)
+    return figure
+
+
+@styled
+def timeline(faces: dict[str, tuple], most: int = 12) -> Figure:
+    """One band for each face of a video: name -> seconds (T,) and probabilities (T, 8), stacked.
+
+    Where a face was out of sight its band is empty. The `most` faces seen longest are drawn.
+    """
+    shown = sorted(faces, key=lambda name: -len(faces[name][0]))[:most]
+    shown = [name for name in faces if name in shown]
+    figure = _figure(10, 1.3 * len(shown) + 1.2)
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, name in zip(axes, shown, strict=True):
+        seconds, rows = (np.asarray(part, float) for part in faces[name])
+        steps = np.diff(seconds)
+        gaps = np.flatnonzero(steps > 4 * np.median(steps)) + 1 if len(steps) else []
+        for part, values in zip(np.split(seconds, gaps), np.split(rows, gaps), strict=True):
+            ax.stackplot(part, values.T, colors=labels.HUES, lw=0)
+        ax.set(ylim=(0, 1), yticks=(0, 1), yticklabels=("0", "100 %"))
+        ax.set_title(name, fontsize=10.5, loc="left")
+    axes[-1].set_xlabel("seconds")
+    left_out = len(faces) - len(shown)
+    title = f"the {len(shown)} faces seen longest, of {len(faces)}" if left_out else None
+    keys = [Rectangle((0, 0), 1, 1, color=colour) for colour in labels.HUES]
+    figure.legend(keys, EMOTIONS, ncols=8, loc="outside upper center", title=title, fontsize=9)
     return figure
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -280,6 +281,50 @@ def test_colours_of_the_emotions_stay_apart(kind):
     lab = rgb2lab(seen[None])[0]
     first, second = np.triu_indices(8, 1)
     assert deltaE_ciede2000(lab[first], lab[second]).min() >= 17
+
+
+def test_explained_crops_stand_beside_their_heat(pictures):
+    heats = np.random.default_rng(0).uniform(-1, 3, (3, 12, 12))
+    axes = drawn(plots.explained(pictures, heats, ["a", "b", "c"], columns=2)).axes
+    shown = [ax for ax in axes if ax.images]
+    assert [ax.get_title("left") for ax in shown] == ["a", "", "b", "", "c", ""]
+    for k, (plain, hot) in enumerate(zip(shown[::2], shown[1::2], strict=True)):
+        np.testing.assert_array_equal(plain.images[0].get_array(), pictures[k])
+        below, above = hot.images
+        np.testing.assert_array_equal(below.get_array(), pictures[k])
+        wanted = heats[k].clip(0) / heats[k].max()
+        np.testing.assert_allclose(above.get_array(), wanted)
+        assert above.get_extent() == below.get_extent() and above.get_clim() == (0, 1)
+        assert (above.get_alpha()[wanted == 0] == 0).all()  # cold places show the face
+        assert plain.get_window_extent().x1 <= hot.get_window_extent().x0
+    (key,) = [ax for ax in axes if not ax.images]
+    assert texts(key) == ["speaks for it: not at all", "most"]
+
+
+def test_explained_colour_is_gray_under_its_heat():
+    red = np.zeros((1, 20, 30, 3), np.uint8)
+    red[..., 0] = 200
+    plain, hot, _ = drawn(plots.explained(red, np.zeros((1, 5, 5)))).axes
+    assert plain.images[0].get_array().shape == (20, 30, 3)
+    assert (hot.images[0].get_array() == 60).all()  # its luma, 0.299 * 200
+    assert not hot.images[1].get_array().any()  # a map of nothing is no division by zero
+
+
+def test_surest_has_a_row_for_each_emotion(pictures):
+    rng = np.random.default_rng(0)
+    rows, scores = rng.integers(0, 3, (8, 2)), rng.uniform(0, 1, (8, 2))
+    found = SimpleNamespace(rows=rows, scores=scores, heats=rng.uniform(0, 1, (8, 2, 48, 48)))
+    figure = drawn(plots.surest(list(pictures), found))
+    shown = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in shown] == [f"{score:.0%}" for score in scores.ravel()]
+    for ax, row, heat in zip(shown, rows.ravel(), found.heats.reshape(16, 48, 48), strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), pictures[row])
+        np.testing.assert_allclose(ax.images[1].get_array(), heat / heat.max())
+    assert [texts(ax)[0] for ax in shown[::2]] == list(EMOTIONS)
+    bars = [ax.lines[0].get_color() for ax in shown[::2]]
+    assert bars == [plots.COLOURS[name] for name in EMOTIONS]
+    inside = figure.get_window_extent()
+    assert all(ax.texts[0].get_window_extent().x0 >= inside.x0 for ax in shown[::2])
 
 
 def test_notebooks_can_show_a_figure(pictures):

@@ -1,0 +1,319 @@
+"""Maps that lie where the net looks: by gradients, checked by formula, and by hiding places."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import any_weights, astronaut, tiny_weights
+
+from ferlib import EMOTIONS, explain, faces, fer2013, images, labels, models, sample
+from ferlib.errors import FerlibError
+
+mx = models.mx
+FACE = (183, 75, 86, 103)  # of the astronaut: x, y, width, height
+METHODS = (explain.grad_cam, explain.occlusion)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    prefix = any_weights(tmp_path_factory.mktemp("weights"))
+    if prefix.name != faces.DEFAULT_WEIGHTS:
+        pytest.skip("no net is shipped yet: model_store/ferplus.json is not there")
+    return models.load_weights(prefix)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return models.load_weights(tiny_weights(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    rng = np.random.default_rng(0)
+    return np.array([sample.draw(EMOTIONS[k % 8], rng) for k in range(10)])
+
+
+def info_of(name: str) -> dict:
+    spec = models.spec(name)
+    return {"input_size": spec.size, "normalise": spec.normalise}
+
+
+def used(name: str):
+    """A net whose BatchNorm has seen pictures, so that its statistics are not 0 and 1."""
+    net, rng = models.create(name, seed=5), np.random.default_rng(5)
+    for key, value in net.collect_params().items():
+        if "running" in key:
+            low, high = (0.5, 2) if key.endswith("var") else (-0.3, 0.3)
+            value.set_data(mx.nd.array(rng.uniform(low, high, value.shape)))
+    return net
+
+
+def rank_correlation(a, b) -> float:
+    a, b = (x.ravel().argsort().argsort() for x in (a, b))
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+# ---------------------------------------------------------------- the map lies on the face
+
+
+def canvas(ground: str, top: int, left: int, side: int = 28) -> np.ndarray:
+    """A 48 x 48 picture of flat gray or noise with the astronaut's face small at one place."""
+    face = Image.fromarray(images.to_gray(faces.crop(astronaut(), FACE))).resize((side, side))
+    noise = np.random.default_rng(0).normal(0, 12 if ground == "noise" else 0, (48, 48))
+    picture = (np.mean(face) + noise).clip(0, 255).astype(np.uint8)
+    picture[top : top + side, left : left + side] = face
+    return picture
+
+
+@pytest.mark.parametrize("ground", ["flat", "noise"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_map_lies_on_the_face_and_moves_with_it(shipped, method, ground):
+    places = [(2, 2), (2, 18), (18, 2), (18, 18)]
+    pictures = np.array([canvas(ground, *place) for place in places])
+    heats = method(shipped[0], pictures, shipped[1], "happiness").clip(0)
+    heats /= heats.sum(axis=(1, 2), keepdims=True)
+    inside = [
+        h[top : top + 28, x : x + 28].sum() for h, (top, x) in zip(heats, places, strict=True)
+    ]
+    assert min(inside) > 0.55  # the face is 0.34 of the picture
+    down, across = (heats.sum(axis=axis) @ np.arange(48) for axis in (2, 1))
+    moved = [across[1] - across[0], across[3] - across[2], down[2] - down[0], down[3] - down[1]]
+    assert min(moved) > 16 / 3 and np.mean(moved) > 16 / 2  # the face moves by 16 pixels
+
+
+def variants(count: int = 8) -> list[np.ndarray]:
+    """The astronaut's face cut a little differently each time, every second time mirrored."""
+    rng = np.random.default_rng(1)
+    boxes = np.array(FACE) + rng.integers(-9, 10, (count, 4))
+    return [faces.crop(astronaut(), box)[:, :: -1 if k % 2 else 1] for k, box in enumerate(boxes)]
+
+
+def test_gradients_and_hiding_agree(shipped):
+    by_gradient, by_hiding = (method(shipped[0], variants(), shipped[1]) for method in METHODS)
+    pairs = zip(by_gradient, by_hiding, strict=True)
+    assert np.mean([rank_correlation(*pair) for pair in pairs]) > 0.15
+
+
+def hottest_hidden(pictures, heats, share: float = 0.2) -> np.ndarray:
+    """The hottest places of each picture painted in its mean gray."""
+    limits = np.quantile(heats, 1 - share, axis=(1, 2), keepdims=True)
+    gray = pictures.mean(axis=(1, 2), keepdims=True).round().astype(np.uint8)
+    return np.where(heats >= limits, gray, pictures)
+
+
+@pytest.mark.skipif(not os.environ.get("FERLIB_DATA"), reason="needs FER2013 (FERLIB_DATA)")
+def test_what_is_hot_matters_more_than_the_middle_and_than_the_last_layer(shipped):
+    net, info = shipped
+    pictures, votes, _ = fer2013.load().split("valid", "fer2013new.csv")
+    majority, rng = labels.majority(votes), np.random.default_rng(0)
+    rows = [rng.permutation(np.flatnonzero(majority == k))[:8] for k in range(8)]
+    pictures = pictures[np.concatenate(rows)]
+    before = models.predict(net, pictures, info)
+    rows, best = np.arange(len(before)), before.argmax(axis=1)
+    middle = -np.hypot(*(np.mgrid[:48, :48] - 23.5))[None].repeat(len(pictures), 0)
+    maps = {"middle": middle, "last": explain.grad_cam(net, pictures, info, layer=-1)}
+    maps["default"] = explain.grad_cam(net, pictures, info)
+    left = {
+        name: models.predict(net, hottest_hidden(pictures, heat), info)[rows, best].mean()
+        for name, heat in maps.items()
+    }
+    assert left["default"] + 0.05 < min(left["middle"], left["last"]), left
+
+
+# ---------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("layer", [None, -1, 0])
+@pytest.mark.parametrize("name", models.SPECS)
+def test_slopes_are_those_of_finite_differences(name, layer, drawn):
+    """Along 24 directions at once: each row of the batch is the same features, pushed its way."""
+    net, info = used(name), info_of(name)
+    size = info["input_size"]
+    halves = explain.split(net, size, layer)
+    batch = images.prepare(drawn[:1], size, info["normalise"])
+    cells, slopes = explain._slopes(halves, batch, [4])
+    ways = cells * np.random.default_rng(2).uniform(-1, 1, (24, *cells.shape[1:]))  # zeros stay
+    ahead, behind = (
+        halves[1](mx.nd.array(cells + step * ways))[:, 4].asnumpy() for step in (5e-4, -5e-4)
+    )
+    wanted, found = (ahead - behind) / 1e-3, (slopes * ways).sum(axis=(1, 2, 3))
+    assert np.corrcoef(wanted, found)[0, 1] > 0.98
+    assert (wanted * found).sum() / (wanted**2).sum() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["vgg13bn", "vgg13lean", "vgg-tiny"])
+def test_with_averaged_features_grad_cam_is_cam(name, drawn):
+    """Zhou et al. 2016: then the dense layer's weights are the gradients' means, but for a factor.
+
+    True for max pooling before the average too: each channel's gradient has the same sum.
+    """
+    net, info = used(name), info_of(name)
+    emotion = "fear"
+    found = explain.grad_cam(net, drawn, info, emotion, layer=-1, pooled=True)
+    batch = mx.nd.array(images.prepare(drawn, info["input_size"], info["normalise"]))
+    last = max(k for k, part in enumerate(net) if type(part).__name__ == "MaxPool2D")
+    cells = net[:last](batch).asnumpy()
+    weights = net[-1].weight.data().asnumpy()[EMOTIONS.index(emotion)]
+    cam = np.einsum("nchw,c->nhw", cells, weights)
+    wanted = explain._enlarged(cam, info["input_size"])
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert wanted.max() == 1 and wanted.std() > 0.05
+
+
+@pytest.mark.parametrize("name", models.SPECS)
+def test_the_second_half_gives_the_nets_logits(name, drawn):
+    net, info = used(name), info_of(name)
+    batch = mx.nd.array(images.prepare(drawn, info["input_size"], info["normalise"]))
+    features, head, _ = explain.split(net, info["input_size"])
+    cells = features(batch)
+    assert cells.shape[2] * explain.CELL == info["input_size"]
+    with mx.autograd.record():
+        logits = head(cells)
+    np.testing.assert_allclose(logits.asnumpy(), net(batch).asnumpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_net_is_left_as_it_was(method, drawn):
+    net, info = used("vgg-tiny"), info_of("vgg-tiny")
+    net.hybridize(static_alloc=True)
+    before = models.predict(net, drawn, info)
+    values = {name: p.data().asnumpy() for name, p in net.collect_params().items()}
+    for value in net.collect_params().values():
+        if value.grad_req != "null":
+            value.grad()[:] = 7
+    method(net, drawn[:3], info)
+    for name, value in net.collect_params().items():
+        assert value.data().asnumpy().tobytes() == values[name].tobytes(), name
+        assert value.grad_req == "null" or (value.grad().asnumpy() == 7).all(), name
+    assert (models.predict(net, drawn, info) == before).all()
+
+
+# ---------------------------------------------------------------- hiding
+
+
+def test_squares_side_by_side_show_each_ones_fall(tiny, drawn):
+    net, info = tiny
+    heats = explain.occlusion(net, drawn[:2], info, "sadness", side=16, stride=16)
+    for picture, heat in zip(drawn[:2], heats, strict=True):
+        for top, left in ((0, 0), (16, 32), (32, 16)):
+            hidden = picture.copy()
+            hidden[top : top + 16, left : left + 16] = round(float(picture.mean()))
+            plain, changed = models.predict(net, np.array([picture, hidden]), info)[:, 3]
+            square = heat[top : top + 16, left : left + 16]
+            np.testing.assert_allclose(square, plain - changed, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(None, None), (7, 5), (48, 1), (1, 1), (9, 9)])
+def test_squares_cover_every_pixel(side, stride):
+    squares = explain._squares(48, side, stride)
+    assert squares.any(axis=0).all()
+    assert (squares.sum(axis=(1, 2)) == (side or 12) ** 2).all()
+    assert len(np.unique(squares.reshape(len(squares), -1), axis=0)) == len(squares)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(0, 1), (49, 1), (8, 0), (8, 9), (-3, -3)])
+def test_squares_that_cannot_be_are_named(tiny, drawn, side, stride):
+    with pytest.raises(FerlibError, match="squares of"):
+        explain.occlusion(tiny[0], drawn, tiny[1], side=side, stride=stride)
+
+
+# ---------------------------------------------------------------- batches, emotions, nets
+
+
+@pytest.mark.parametrize("name", models.SPECS)
+def test_every_net_stored_or_new(name, drawn, tmp_path):
+    net, info = used(name), info_of(name)
+    models.save_weights(net, tmp_path / "net", info)
+    loaded, info = models.load_weights(tmp_path / "net")
+    size = info["input_size"]
+    heats = explain.grad_cam(net, drawn[:3], info)
+    assert heats.shape == (3, size, size) and heats.dtype == np.float32
+    assert heats.min() >= 0 and (heats.max(axis=(1, 2)) == 1).all()
+    np.testing.assert_allclose(explain.grad_cam(loaded, drawn[:3], info), heats, atol=1e-3)
+    falls = explain.occlusion(loaded, drawn[:1], info, side=size // 2, stride=size // 4)
+    assert falls.shape == (1, size, size) and falls.dtype == np.float32 and falls.any()
+
+
+def test_a_batch_is_as_its_crops_one_by_one(tiny, drawn):
+    net, info = tiny
+    many = np.concatenate([drawn] * 7)  # more than one batch of 64
+    heats = explain.grad_cam(net, many, info)
+    for row in (0, 9, 63, 64, 69):
+        alone = explain.grad_cam(net, many[row : row + 1], info)[0]
+        np.testing.assert_allclose(heats[row], alone, atol=1e-3)
+    falls = explain.occlusion(net, drawn, info, side=16)  # more than one step of 8
+    for row in (0, 7, 8, 9):
+        alone = explain.occlusion(net, drawn[row : row + 1], info, side=16)[0]
+        np.testing.assert_allclose(falls[row], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gray_colour_and_lists_agree(tiny, drawn, method):
+    net, info = tiny
+    wanted = method(net, drawn[:3], info)
+    colour = drawn[:3, ..., None].repeat(3, axis=3)
+    np.testing.assert_allclose(method(net, colour, info), wanted, atol=1e-5)
+    np.testing.assert_allclose(method(net, [drawn[0], *colour[1:]], info), wanted, atol=1e-5)
+    large = method(net, [np.asarray(Image.fromarray(drawn[0]).resize((97, 131)))], info)
+    assert large.shape == (1, 48, 48)
+    assert method(net, [], info).shape == method(net, drawn[:0], info).shape == (0, 48, 48)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_emotion_many_or_the_answer(tiny, drawn, method):
+    net, info = tiny
+    names = [EMOTIONS[k % 8] for k in range(3, 8)]
+    each = method(net, drawn[:5], info, names)
+    for row, name in enumerate(names):
+        np.testing.assert_allclose(
+            each[row], method(net, drawn[:5], info, name)[row], atol=1e-5, err_msg=name
+        )
+    answers = [EMOTIONS[k] for k in models.predict(net, drawn[:5], info).argmax(axis=1)]
+    np.testing.assert_array_equal(
+        method(net, drawn[:5], info), method(net, drawn[:5], info, answers)
+    )
+    assert not np.allclose(each[0], method(net, drawn[:5], info, "neutral")[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "wrong", ["joy", ["fear", "joy"], ["Fear", "anger"], [None, "fear"], [3, 4]]
+)
+def test_an_unknown_emotion_is_named(tiny, drawn, method, wrong):
+    with pytest.raises(FerlibError, match=r"unknown emotion .*expected one of neutral, "):
+        method(tiny[0], drawn[:2], tiny[1], wrong)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_emotion_is_for_every_crop_or_one_for_each(tiny, drawn, method):
+    with pytest.raises(FerlibError, match="1 emotions for 2 crops"):
+        method(tiny[0], drawn[:2], tiny[1], ["fear"])
+    with pytest.raises(FerlibError, match="unknown emotion 'joy'"):
+        method(tiny[0], [], tiny[1], "joy")
+
+
+@pytest.mark.parametrize("layer", [3, -4])
+def test_a_layer_that_is_not_there_is_named(tiny, drawn, layer):
+    with pytest.raises(FerlibError, match=r"this net has 3, from -3 to -1"):
+        explain.grad_cam(tiny[0], drawn, tiny[1], layer=layer)
+
+
+def test_a_net_without_convolutions_is_named(drawn):
+    net = models.nn.HybridSequential()
+    net.add(models.nn.Flatten(), models.nn.Dense(8, in_units=48 * 48))
+    net.initialize()
+    with pytest.raises(FerlibError, match="no convolutions"):
+        explain.grad_cam(net, drawn, info_of("vgg-tiny"))
+
+
+def test_the_surest_crops_of_each_emotion(tiny, drawn):
+    net, info = tiny
+    found = explain.surest(net, drawn, info, count=3)
+    scores = models.predict(net, drawn, info)
+    for k, name in enumerate(EMOTIONS):
+        np.testing.assert_array_equal(found.scores[k], np.sort(scores[:, k])[::-1][:3])
+        np.testing.assert_array_equal(scores[found.rows[k], k], found.scores[k])
+        wanted = explain.grad_cam(net, drawn[found.rows[k]], info, name)
+        np.testing.assert_allclose(found.heats[k], wanted, atol=1e-3)
+    assert explain.surest(net, drawn[:2], info).rows.shape == (8, 2)
