@@ -1,7 +1,9 @@
 """Where in a face a net looks: Grad-CAM, and covering one place after another as its plain check.
 
-net, info = models.load_weights(faces.find_weights())
-plots.explained(crops, explain.grad_cam(net, crops, info))
+Maps of a batch of crops, for `plots.explained` and `plots.surest`:
+
+    net, info = models.load_weights(faces.find_weights())
+    plots.explained(crops, explain.grad_cam(net, crops, info))
 """
 
 import json

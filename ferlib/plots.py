@@ -334,10 +334,10 @@ def _heat_bar(figure, axes) -> None:
     alpha = _alpha(heat)
     seen = alpha * colormaps[HEAT](heat[:, 0])[:, :3] + (1 - alpha) * 0.6
     scale = ScalarMappable(Normalize(0, 1), ListedColormap(seen))
-    bar = figure.colorbar(scale, ax=axes, location="bottom", fraction=0.02, shrink=0.4, aspect=30)
+    bar = figure.colorbar(scale, ax=axes, location="bottom", fraction=0.02, shrink=0.35, aspect=25)
     bar.set_ticks([])
     bar.outline.set_visible(False)
-    bar.ax.text(-0.03, 0.4, "speaks for it: not at all", ha="right", va="center")
+    bar.ax.text(-0.03, 0.4, "no evidence", ha="right", va="center")
     bar.ax.text(1.03, 0.4, "most", ha="left", va="center")
 
 
