@@ -149,52 +149,11 @@ def _evaluate_folder(args) -> dict | None:
 
 
 def _predict(args) -> None:
-    from tqdm import tqdm
+    if not args.photos and args.camera is None:
+        args.parser.error("name pictures, videos or folders, or give --camera")
+    from ferlib import predict
 
-    from ferlib.faces import Recognizer
-
-    fer = Recognizer(weights=args.weights, flip=args.tta == "flip")
-    answer = {"photos": [], "failed": []}
-    for photo in tqdm(args.photos, unit="photo", disable=None if len(args.photos) > 1 else True):
-        try:
-            faces = fer(photo)
-            drawn = {"drawn": _drawn(fer, photo, faces, Path(args.out))} if args.out else {}
-        except (FerlibError, OSError) as error:
-            message = (
-                str(error) if isinstance(error, FerlibError) else f"{args.out}: {error.strerror}"
-            )
-            answer["failed"].append({"photo": photo, "message": message})
-            continue
-        answer["photos"].append({"photo": photo, "faces": [asdict(f) for f in faces]} | drawn)
-        if not args.json:
-            tqdm.write(_faces_line(photo, faces))
-    if args.json:
-        print(json.dumps(answer))
-    if failed := answer["failed"]:
-        rest = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise FerlibError(failed[0]["message"] + rest)
-
-
-def _faces_line(photo: str, faces: list) -> str:
-    if not faces:
-        return f"{photo}: no face found"
-    each = (f"{f.emotion} {f.scores[f.emotion]:.2f} at {tuple(f.box)}" for f in faces)
-    return f"{photo}: " + ", ".join(each)
-
-
-def _drawn(fer, photo: str, faces: list, folder: Path) -> str:
-    """Write an annotated copy under a name that no other picture has; gives its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name, number = Path(photo).name, 1
-    while (path := folder / f"{name}-ferlib{'' if number == 1 else number}.png").exists():
-        number += 1
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
-        fer.draw(photo, faces).save(partial, "PNG")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return str(path)
+    predict.run(args)
 
 
 def _pack(args) -> dict:
@@ -375,10 +334,8 @@ def port(text: str) -> int:
 
 
 def _use_commands(commands) -> None:
-    predict = _add(commands, "predict", _predict, "read the emotions in photographs")
-    predict.add_argument("photos", nargs="+", metavar="PHOTO")
-    predict.add_argument("--out", metavar="FOLDER", help="also write annotated copies there")
-    _weights_arguments(predict)
+    predict = _add(commands, "predict", _predict, "read the emotions in photographs and videos")
+    _predict_arguments(predict)
     pack = _add(commands, "pack", _pack, "pack a net into an archive for Multi Model Server")
     pack.add_argument("--weights", default=None, metavar="PREFIX", help="default: the shipped net")
     pack.add_argument("--out", default="model_store/fer.mar", metavar="FILE")
@@ -392,6 +349,34 @@ def _use_commands(commands) -> None:
     stop.add_argument("--port", type=int, help="only the one on this port")
     _add(commands, "models", _models, "list the networks")
     _add(commands, "info", _info, "say what MXNet runs on here: device, precision, threads")
+
+
+def _predict_arguments(predict) -> None:
+    predict.set_defaults(parser=predict)
+    add = predict.add_argument
+    add("photos", nargs="*", metavar="PHOTO", help="picture, video, folder or 'pattern*'")
+    add(
+        "--camera", nargs="?", const="0", metavar="NUMBER", help="or a file or address; Ctrl-C ends"
+    )
+    add("--out", metavar="FOLDER", help="also write annotated copies there")
+    add("--jsonl", metavar="FILE", help="append a JSON line for each picture and frame")
+    add("--csv", metavar="FILE", help="append a row for each face in a picture or frame")
+    add("--timeline", metavar="FILE.png", help="draw the emotions of each face of the videos")
+    add(
+        "--every",
+        type=number,
+        default=5,
+        metavar="N",
+        help="in videos, look for faces at each Nth frame",
+    )
+    add(
+        "--smooth",
+        type=amount,
+        default=0.5,
+        metavar="SECONDS",
+        help="over how long videos' scores are averaged",
+    )
+    _weights_arguments(predict)
 
 
 def _weights_arguments(command) -> None:

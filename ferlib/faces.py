@@ -98,14 +98,14 @@ class Recognizer:
 
         return drawing.draw(photo, faces)
 
-    def find(self, picture: np.ndarray, longest: int = LONGEST) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,).
 
         The largest comes first. The detector looks at a copy whose longer side lies between
-        SHORTEST and `longest` pixels.
+        SHORTEST and LONGEST pixels.
         """
         height, width = picture.shape[:2]
-        scale = min(max(1.0, SHORTEST / max(height, width)), longest / max(height, width))
+        scale = min(max(1.0, SHORTEST / max(height, width)), LONGEST / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         looked_at = picture
         if size != (width, height):

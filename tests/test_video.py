@@ -1,0 +1,452 @@
+"""Videos: frames, tracks that keep their faces, smoothed scores, copies, `ferlib predict`."""
+
+import csv
+import json
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from serving import astronaut, encoded, tiny_weights
+
+import ferlib
+from ferlib import cli, video
+from ferlib.errors import FerlibError
+
+FACE = (43, 45, 86, 103)  # of `head()`, read off by eye
+GROUND = (90, 110, 130)
+
+
+def head() -> np.ndarray:
+    return astronaut()[30:200, 140:300]
+
+
+def scene(*places, heads=(None, None), size=(640, 480)) -> np.ndarray:
+    """A frame with heads whose left upper corners are at these places; later ones in front."""
+    width, height = size
+    wide = np.full((height + 400, width + 400, 3), GROUND, np.uint8)
+    for (x, y), one in zip(places, heads, strict=False):
+        one = head() if one is None else one
+        x, y = np.clip((x, y), -200, (width, height)) + 200
+        wide[y : y + 170, x : x + 160] = one
+    return np.ascontiguousarray(wide[200 : height + 200, 200 : width + 200])
+
+
+def write(path, pictures, code: str = "MJPG", fps: float = 25):
+    size = pictures[0].shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), fps, size)
+    assert writer.isOpened()
+    for picture in pictures:
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return tiny_weights(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def fer(weights):
+    return ferlib.Recognizer(weights)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Thirty frames of 320 x 240, one face that moves 2 pixels a frame."""
+    pictures = [scene((20 + 2 * i, 30), size=(320, 240)) for i in range(30)]
+    return write(tmp_path_factory.mktemp("clip") / "clip.avi", pictures)
+
+
+# ---------------------------------------------------------------- frames
+
+
+@pytest.mark.parametrize(("name", "code"), [("a.mp4", "mp4v"), ("a.avi", "MJPG")])
+def test_frames_come_in_order_with_their_times_in_rgb(tmp_path, name, code):
+    pictures = [np.full((120, 160, 3), (8 * i, 20, 200 - 5 * i), np.uint8) for i in range(20)]
+    path = write(tmp_path / name, pictures, code, fps=10)
+    with video.Video(path) as source:
+        assert (source.count, source.fps) == (20, 10)
+        found = list(source)
+        assert not source.broke_off
+    assert [frame.number for frame in found] == list(range(20))
+    np.testing.assert_allclose([frame.seconds for frame in found], np.arange(20) / 10, atol=1e-3)
+    for frame, wanted in zip(found, pictures, strict=True):
+        assert abs(frame.picture.astype(int) - wanted).mean() < 6
+    assert [frame.number for frame in video.frames(str(path))] == list(range(20))
+
+
+def test_what_is_no_video_is_named(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    for name, said in (("text", "is not a video"), ("empty", "is empty"), ("none", "cannot read")):
+        with pytest.raises(FerlibError, match=rf"{name}\.mp4.*{said}|{said}.*{name}\.mp4"):
+            video.Video(tmp_path / f"{name}.mp4")
+    with pytest.raises(FerlibError, match="no camera 77"):
+        video.Video(77)
+
+
+def test_a_video_that_breaks_off_gives_what_it_has(tmp_path, clip):
+    whole = clip.read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole[: len(whole) // 2])
+    with video.Video(cut) as source:
+        found = list(source)
+        assert source.broke_off
+    wanted = list(video.frames(clip))
+    assert 5 < len(found) < 25
+    for one, other in zip(found[:-1], wanted, strict=False):  # the last may be half a picture
+        assert (one.picture == other.picture).all()
+
+
+# ---------------------------------------------------------------- tracks
+
+
+def run(tracker, pictures, fps: float = 25) -> list[dict[int, np.ndarray]]:
+    """For each frame the boxes by id."""
+    return [
+        {track.id: track.box.copy() for track in tracker.update(picture, i / fps)}
+        for i, picture in enumerate(pictures)
+    ]
+
+
+def test_between_two_looks_a_face_is_followed(fer):
+    """To a pixel or two of what the detector finds when it looks at every frame."""
+    places = [(40 + round(150 * np.sin(i / 12)) + 150, 100 + 3 * i) for i in range(50)]
+    pictures = [scene(place) for place in places]
+    looks = []
+
+    def find(picture):
+        looks.append(len(looks))
+        return fer.find(picture)
+
+    found = run(video.Tracker(find, every=10), pictures)
+    assert len(looks) == 5
+    assert [list(boxes) for boxes in found] == [[1]] * 50
+    for (x, y), boxes in zip(places, found, strict=True):
+        box = boxes[1]
+        middle = box[:2] + box[2:] / 2 - (x, y)
+        assert np.abs(middle - (FACE[0] + 43, FACE[1] + 51)).max() < 6
+        assert video.overlap(box, (x + FACE[0], y + FACE[1], 86, 103)) > 0.7
+
+
+def test_flow_gives_shift_and_scale():
+    rng = np.random.default_rng(0)
+    old = cv2.GaussianBlur(rng.integers(0, 256, (240, 320), dtype=np.uint8), (0, 0), 2)
+    matrix = np.array([[1.05, 0, 4.0], [0, 1.05, -7.0]])
+    new = cv2.warpAffine(old, matrix, (320, 240))
+    (box,) = video.flow(old, new, [np.array([100.0, 80, 60, 70])])
+    wanted = (1.05 * 100 + 4, 1.05 * 80 - 7, 1.05 * 60, 1.05 * 70)
+    np.testing.assert_allclose(box, wanted, atol=0.5)
+    other = rng.integers(0, 256, (240, 320), dtype=np.uint8)
+    assert video.flow(old, other, [np.array([100.0, 80, 60, 70])]) == [None]
+
+
+def test_a_face_that_leaves_ends_and_comes_back_as_another(fer):
+    places = [(300 + 15 * i, 150) for i in range(26)]  # out on the right
+    pictures = [scene(place) for place in places + [(700, 150)] * 30 + places[::-1]]
+    found = run(video.Tracker(fer.find), pictures)
+    ids = [next(iter(boxes), None) for boxes in found]
+    assert set(ids[:15]) == {1} and set(ids[30:58]) == {None} and set(ids[-15:]) == {2}
+
+
+def test_a_face_hidden_for_a_moment_keeps_its_number(fer):
+    pictures = [scene((200 + 2 * i, 150)) for i in range(40)]
+    for i in range(14, 26):
+        pictures[i] = scene()  # 0.5 s
+    found = run(video.Tracker(fer.find), pictures)
+    assert not any(found[18:26])
+    assert set().union(*found) == {1} and found[-1]
+
+
+@pytest.mark.parametrize("below", [0, 40, 80])
+def test_two_faces_that_cross_keep_their_numbers(fer, below):
+    """One passes in front of the other, which is hidden for a moment (below = 0)."""
+    darker = np.ascontiguousarray(head()[:, ::-1] * 0.7).astype(np.uint8)
+    pictures = [
+        scene((460 - 4 * i, 150), (20 + 4 * i, 150 + below), heads=(darker, None))
+        for i in range(110)
+    ]
+    found = run(video.Tracker(fer.find), pictures)
+    first, last = found[0], found[-1]
+    assert set().union(*found) == {1, 2} == set(first) == set(last)
+    to_right, to_left = sorted(first, key=lambda number: first[number][0])
+    assert last[to_right][0] > 400 and last[to_left][0] < 120
+
+
+# ---------------------------------------------------------------- smoothed scores
+
+
+def test_smoothing_by_hand():
+    """Weights exp(-age / constant), normalised: a weighted mean of all readings so far."""
+    track = video.Track(1, np.zeros(4), 1.0, 0.0)
+    rng = np.random.default_rng(0)
+    rows, times = rng.dirichlet(np.ones(8), 6), np.array([0, 0.04, 0.1, 0.5, 0.52, 2.0])
+    for k in range(6):
+        got = track.smooth(rows[k], times[k], 0.5)
+        weights = np.exp((times[: k + 1] - times[k]) / 0.5)
+        np.testing.assert_allclose(got, weights @ rows[: k + 1] / weights.sum(), atol=1e-12)
+    rough = video.Track(2, np.zeros(4), 1.0, 0.0)
+    assert all((rough.smooth(row, t, 0) == row).all() for row, t in zip(rows, times, strict=True))
+
+
+class Counted:
+    """A recognizer that counts how often the net is called, and with how many faces."""
+
+    def __init__(self, fer):
+        self.find, self._classify, self.calls = fer.find, fer.classify, []
+
+    def classify(self, crops):
+        self.calls.append(len(crops))
+        return self._classify(crops)
+
+
+def test_one_call_of_the_net_for_all_faces_of_a_frame(fer):
+    pictures = [scene((20, 100 + i), (400, 100)) for i in range(8)]
+    frames = [video.Frame(i, i / 25, picture) for i, picture in enumerate(pictures)]
+    counted = Counted(fer)
+    followed = list(video.follow(frames, counted, smoothing=0))
+    assert counted.calls == [2] * 8
+    for _, found in followed:
+        assert [face.id for face in found] == [1, 2]
+        for face in found:  # as a picture of its own would be read
+            assert sum(face.scores.values()) == pytest.approx(1, abs=1e-4)
+            assert face.caption == f"{face.id}: {face.emotion} {face.scores[face.emotion]:.0%}"
+    frame, found = followed[0]
+    alone = sorted(fer(frame.picture), key=lambda face: face.box[0])
+    by_place = sorted(found, key=lambda face: face.box[0])
+    for one, other in zip(by_place, alone, strict=True):
+        assert one.box == other.box
+        assert one.scores == pytest.approx(other.scores, abs=2e-6)
+
+
+def test_smoothed_scores_tremble_less(fer):
+    rng = np.random.default_rng(0)
+    noisy = [
+        (scene((200, 100)) + rng.normal(0, 20, (480, 640, 3))).clip(0, 255).astype(np.uint8)
+        for _ in range(25)
+    ]
+    frames = [video.Frame(i, i / 25, picture) for i, picture in enumerate(noisy)]
+
+    def tremble(smoothing: float) -> float:
+        found = (each[0] for _, each in video.follow(frames, fer, smoothing=smoothing) if each)
+        rows = np.array([list(face.scores.values()) for face in found])
+        return np.abs(np.diff(rows[5:], axis=0)).mean()
+
+    assert tremble(0.5) < 0.4 * tremble(0)
+
+
+# ---------------------------------------------------------------- copies
+
+
+def test_a_copy_has_its_name_when_it_is_whole(tmp_path):
+    copy = video.Copy(tmp_path / "a.b", 25, (160, 120))
+    for i in range(12):
+        copy.write(np.full((120, 160, 3), (200, 10 * i, 0), np.uint8))
+    assert not list(tmp_path.glob("[!.]*"))
+    assert copy.close() == str(tmp_path / "a.b.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.b.mp4"]
+    found = list(video.frames(tmp_path / "a.b.mp4"))
+    assert len(found) == 12
+    assert abs(found[9].picture.astype(int) - (200, 90, 0)).mean() < 8
+
+
+def test_a_cameras_copy_keeps_time(tmp_path):
+    """Read at 10 frames/s, kept at 25: two seconds stay two seconds."""
+    copy = video.Copy(tmp_path / "a", 25, (160, 120))
+    for i in range(20):
+        copy.write(np.full((120, 160, 3), 12 * i, np.uint8), seconds=i / 10)
+    copy.close()
+    assert [frame.seconds for frame in video.frames(tmp_path / "a.mp4")][-1] == pytest.approx(1.92)
+
+
+def test_a_full_disk_keeps_the_frames_written(tmpfs):
+    subprocess.run(["mount", "-o", "remount,size=1m", str(tmpfs)], check=True)
+    rng = np.random.default_rng(0)
+    copy = video.Copy(tmpfs / "a", 25, (160, 120))
+    for _ in range(200):
+        copy.write(rng.integers(0, 256, (120, 160, 3), dtype=np.uint8))
+    with pytest.raises(FerlibError, match="disk is full: it holds the first"):
+        copy.close()
+    assert [path.name for path in tmpfs.iterdir()] == ["a.mp4"]
+    assert len(list(video.frames(tmpfs / "a.mp4"))) == copy.written > 3
+
+
+# ---------------------------------------------------------------- ferlib predict
+
+
+@pytest.fixture
+def predict(weights, capsys):
+    """`ferlib predict ...` in this process: exit status, standard output, standard error."""
+
+    def call(*words) -> tuple[int, str, str]:
+        status = cli.main(["predict", "--weights", str(weights), *map(str, words)])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return status, said.out, said.err
+
+    return call
+
+
+def test_the_looks_default_is_the_librarys():
+    args = cli._parser().parse_args(["predict", "a.jpg"])
+    assert (args.every, args.smooth) == (video.EVERY, video.SMOOTHING)
+
+
+def test_a_camera_or_a_photograph_is_asked_for(predict):
+    with pytest.raises(SystemExit) as stopped:
+        predict("--json")
+    assert stopped.value.code == 2
+
+
+def test_a_video_gives_rows_a_copy_and_a_timeline(predict, clip, tmp_path):
+    words = ("--out", tmp_path / "o", "--jsonl", tmp_path / "j", "--csv", tmp_path / "c", "--json")
+    status, out, err = predict(clip, *words, "--timeline", tmp_path / "t" / "line.png")
+    assert status == 0, err
+    answer = json.loads(out.splitlines()[-1])
+    (entry,) = answer["videos"]
+    assert (entry["video"], entry["frames"], answer["failed"]) == (str(clip), 30, [])
+    (face,) = entry["faces"]
+    assert (face["id"], face["from"], face["to"], face["frames"]) == (1, 0, 1.16, 30)
+    lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
+    assert [(line["source"], line["frame"]) for line in lines] == [
+        (str(clip), i) for i in range(30)
+    ]
+    with open(tmp_path / "c", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30
+    for line, row in zip(lines, rows, strict=True):
+        (one,) = line["faces"]
+        assert [int(row[key]) for key in ("x", "y", "width", "height")] == one["box"]
+        assert {name: float(row[name]) for name in ferlib.EMOTIONS} == one["scores"]
+        assert (row["id"], row["emotion"]) == ("1", one["emotion"])
+    mean = np.mean([[line["faces"][0]["scores"][e] for e in ferlib.EMOTIONS] for line in lines], 0)
+    np.testing.assert_allclose(list(face["scores"].values()), mean, atol=1e-5)
+    assert entry["drawn"] == str(tmp_path / "o" / "clip.avi-ferlib.mp4")
+    plain, drawn = list(video.frames(clip)), list(video.frames(entry["drawn"]))
+    assert len(drawn) == 30
+    left, top, _, height = lines[20]["faces"][0]["box"]
+    edge = np.s_[top + 10 : top + height - 10, left : left + 2]
+    assert abs(drawn[20].picture[edge].astype(int) - plain[20].picture[edge]).mean() > 30
+    assert Image.open(answer["timeline"]).size[0] > 500
+
+
+def test_a_video_stands_in_for_the_camera(predict, clip, tmp_path):
+    status, out, err = predict("--camera", clip, "--json", "--jsonl", tmp_path / "j")
+    assert status == 0, err
+    (entry,) = json.loads(out.splitlines()[-1])["videos"]
+    assert entry["frames"] == 30 and entry["faces"][0]["frames"] == 30
+    assert len((tmp_path / "j").read_text().splitlines()) == 30
+    status, out, err = predict("--camera", "77")
+    assert status == 1 and "no camera 77" in err and len(err.strip().splitlines()) <= 2
+
+
+def test_ctrl_c_ends_a_camera_and_keeps_all(predict, clip, tmp_path, monkeypatch):
+    frames = video.Video.__iter__
+
+    def interrupted(self):
+        for frame in frames(self):
+            if frame.number == 12 and self.name == str(clip):
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(video.Video, "__iter__", interrupted)
+    words = ("--json", "--out", tmp_path / "o", "--csv", tmp_path / "c")
+    status, out, _ = predict("--camera", clip, *words)
+    (entry,) = json.loads(out.splitlines()[-1])["videos"]
+    assert (status, entry["frames"]) == (0, 12)
+    assert len(list(video.frames(entry["drawn"]))) == 12
+    assert len((tmp_path / "c").read_text().splitlines()) == 13
+    status, out, err = predict(clip, *words)  # in a file it is a run that was stopped
+    assert (status, json.loads(out)["videos"][0]["frames"]) == (1, 12)
+    assert err.strip() == "ferlib: stopped"
+
+
+def test_folders_patterns_and_bad_files(predict, clip, tmp_path):
+    """Everything good is done, everything bad is told by name at the end, exit 1."""
+    whole = clip.read_bytes()
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    good = tmp_path / "in" / "deep" / "B.PNG"
+    good.write_bytes(encoded(astronaut()))
+    (tmp_path / "in" / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in" / "empty.mp4").write_bytes(b"")
+    (tmp_path / "in" / "text.mov").write_text("no video")
+    (tmp_path / "in" / "half.png").write_bytes(encoded(astronaut())[:20_000])
+    (tmp_path / "in" / "notes.txt").write_text("nothing to predict")
+    (tmp_path / "in" / ".hidden.png").write_bytes(b"")
+    names = [tmp_path / "in", tmp_path / "in" / "**" / "*.PNG", tmp_path / "none*.jpg"]
+    status, out, err = predict(*names, "--json", "--jsonl", tmp_path / "j")
+    answer = json.loads(out.splitlines()[-1])
+    assert status == 1
+    assert [one["photo"] for one in answer["photos"]] == [str(good)]  # once, though named twice
+    (cut,) = answer["videos"]
+    assert cut["video"].endswith("cut.avi") and 5 < cut["frames"] < 25
+    failed = {one["photo"].rpartition("/")[2]: one["message"] for one in answer["failed"]}
+    assert set(failed) == {"none*.jpg", "cut.avi", "empty.mp4", "half.png", "text.mov"}
+    assert "breaks off after" in failed["cut.avi"] and "is kept" in failed["cut.avi"]
+    assert len(err.strip().splitlines()) == 2
+    assert all(name in err for name in failed)
+    assert len((tmp_path / "j").read_text().splitlines()) == cut["frames"] + 1
+
+
+def test_copies_of_an_earlier_run_are_not_read_again(predict, tmp_path):
+    (tmp_path / "photo.png").write_bytes(encoded(astronaut()))
+    for count in (1, 2):
+        _, out, _ = predict(tmp_path, "--out", tmp_path, "--json")
+        assert len(json.loads(out)["photos"]) == 1
+        assert len(list(tmp_path.glob("photo.png-ferlib*.png"))) == count
+
+
+def test_rows_are_appended_and_other_files_left_alone(predict, tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded(astronaut()))
+    rows, table = tmp_path / "j", tmp_path / "c"
+    for _ in range(2):
+        assert predict(photo, "--jsonl", rows, "--csv", table)[0] == 0
+    first, second = rows.read_text().splitlines()
+    assert first == second
+    header, one, other = table.read_text().splitlines()
+    assert header.startswith("source,frame") and one == other
+    before = photo.read_bytes()
+    for kind in ("--jsonl", "--csv"):
+        status, _, err = predict(photo, kind, photo)
+        assert status == 1 and "name another" in err
+    assert photo.read_bytes() == before
+    rows.write_bytes(rows.read_bytes()[:-30])  # its writer was killed in the middle of a row
+    predict(photo, "--jsonl", rows)
+    assert [json.loads(line) for line in rows.read_text().splitlines()[::2]] == [
+        json.loads(first)
+    ] * 2
+
+
+@pytest.mark.parametrize("kind", ["--jsonl", "--csv"])
+def test_a_full_disk_leaves_whole_rows(predict, clip, tmpfs, kind):
+    (tmpfs / "filler").write_bytes(bytes(200_000))
+    status, out, err = predict(clip, kind, tmpfs / "rows", "--json")
+    lines = (tmpfs / "rows").read_text()
+    assert status == 1 and "rows before it are whole" in err and len(err.strip().splitlines()) <= 2
+    assert lines.endswith("\n") and len(lines) > 3000
+    if kind == "--jsonl":
+        assert [json.loads(line)["frame"] for line in lines.splitlines()] == list(
+            range(len(lines.splitlines()))
+        )
+    else:
+        assert {len(row) for row in csv.reader(lines.splitlines())} == {18}
+    assert json.loads(out.splitlines()[-1])["videos"]
+
+
+def test_a_full_disk_for_copies_does_not_stop_the_rows(predict, clip, tmpfs, tmp_path):
+    (tmpfs / "filler").write_bytes(bytes(190_000))
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded(astronaut()))
+    status, out, err = predict(photo, clip, "--out", tmpfs, "--jsonl", tmp_path / "j", "--json")
+    assert status == 1 and "disk" in err + out
+    assert len((tmp_path / "j").read_text().splitlines()) == 31
+    assert [path.name for path in tmpfs.iterdir()] == ["filler"]
+
+
+def test_a_wrong_timeline_is_told_before_anything_is_read(predict, tmp_path):
+    status, _, err = predict("none.mp4", "--timeline", tmp_path / "line.txt")
+    assert status == 1 and "line.txt" in err and ".png" in err
