@@ -338,3 +338,18 @@ def test_the_readers_own_settings_are_left_alone(pictures):
         assert figure.get_facecolor() == (1, 1, 1, 1)
         assert matplotlib.rcParams["figure.facecolor"] == "black"
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_timeline_has_a_band_for_each_face_and_gaps():
+    seconds = np.array([0, 0.04, 0.08, 0.12, 1.0, 1.04, 1.08])
+    rows = np.random.default_rng(0).dirichlet(np.ones(8), 7)
+    figure = plots.timeline({"face 1": (seconds, rows), "face 2": (seconds[:4], rows[:4])})
+    first, second = figure.axes
+    assert [first.get_title("left"), second.get_title("left")] == ["face 1", "face 2"]
+    assert (len(first.collections), len(second.collections)) == (16, 8)  # two spans, one
+    x, y = first.collections[7].get_paths()[0].vertices.T  # contempt, on top, first span
+    assert x.max() == pytest.approx(0.12) and y.max() == pytest.approx(1)
+    assert figure.legends[0].get_texts()[0].get_text() == "neutral"
+    many = {f"face {k}": (seconds[: 2 + k % 5], rows[: 2 + k % 5]) for k in range(20)}
+    crowd = plots.timeline(many)
+    assert len(crowd.axes) == 12 and "of 20" in crowd.legends[0].get_title().get_text()
