@@ -95,12 +95,13 @@ class Rival:
 
 def torch_python() -> Path:
     """The Python of build/torch, made at the first call."""
-    python = ROOT / "build" / "torch" / "bin" / "python"
-    if not python.exists():
+    folder = ROOT / "build" / "torch"
+    python, done = folder / "bin" / "python", folder / "installed"
+    if not done.exists() or done.read_text() != TORCH:
         print(f"installing {TORCH} into build/torch", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
-        install = [python, "-m", "pip", "install", "-q", TORCH, "numpy"]
-        subprocess.run(install, check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", TORCH, "numpy"], check=True)
+        done.write_text(TORCH)  # last: an installation cut off is done again
     return python
 
 
