@@ -23,7 +23,7 @@ from pathlib import Path
 from conditions import ROOT, conditions, write
 
 TORCH = "torch==2.13.0"
-NETS = {"vgg13": 128, "vgg13bn": 128}  # and the batch
+NETS = {"vgg13": 128, "vgg13bn": 128, "vgg13lean": 128}  # and the batch
 RIVALS = {
     "ferlib": ("auto", ""),
     "mxnet float32": ("float32", ""),
