@@ -118,8 +118,8 @@ def rivals(report: dict) -> str:
     head = " | ".join(f"`{net}`, batch {report[net]['batch']}" for net in nets)
     lines = [
         "Whole training steps of the paper's VGG13 (64 x 64), of the same with BatchNorm and of "
-        "the net that ships (48 x 48): images/s, medians of turns in one run, and our ratio to each "
-        f"({known['cpu']}, {'with' if known['amx'] else 'no'} AMX; PyTorch {known['torch']}).",
+        "the net that ships (48 x 48): images/s, medians of turns in one run, and our ratio to "
+        f"each ({known['cpu']}, {'with' if known['amx'] else 'no'} AMX; PyTorch {known['torch']}).",
         "",
         f"| | {head} |",
         "|---" * (len(nets) + 1) + "|",
