@@ -203,7 +203,7 @@ def test_the_drawn_faces_teach_a_net_in_two_minutes(tmp_path, monkeypatch):
     """The embedded default's promise: nine in ten of the held-out drawn faces, without AMX."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data = fer2013.sample_data()
-    recipe = replace(QUICK, epochs=10, batch_size=64, lr=0.1)
+    recipe = replace(QUICK, epochs=10, batch_size=64, lr=0.1, grow=())
     started = time.perf_counter()
     net, _ = train.fit(
         data.split("train", keep="usable", without_duplicates=True)[:2],
