@@ -13,7 +13,7 @@ import time
 from functools import partial
 
 import numpy as np
-from conditions import conditions, write
+from conditions import conditions, spread, write
 
 from ferlib import images, labels, models, runtime, sample, train
 
@@ -62,12 +62,6 @@ def measure(net: str, repeat: int) -> dict:
         "augment_to_step": spread([t["augment"] / t["step_auto"] for t in turns]),
         "auto_to_float32": spread([t["step_auto"] / t["step_float32"] for t in turns]),
     }
-
-
-def spread(ratios: list[float]) -> dict:
-    """The ratios are of one turn each, so that a drifting machine harms none."""
-    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-    return {"median": round(middle, 2), "lowest": round(low, 2), "highest": round(high, 2)}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,12 @@ def conditions(command: str, **more) -> dict:
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     known = {"command": command, "commit": commit, "date": datetime.date.today().isoformat()}
     return known | runtime.describe() | {"load_before": round(os.getloadavg()[0], 2)} | more
+
+
+def spread(ratios: list[float]) -> dict:
+    """The ratios are of one turn each, so that a drifting machine harms none."""
+    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+    return {"median": round(middle, 2), "lowest": round(low, 2), "highest": round(high, 2)}
 
 
 def write(name: str, report: dict) -> None:

@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
+    if args.steps < WINDOW or args.steps % WINDOW:
+        parser.error(f"--steps {args.steps} is not a multiple of {WINDOW}")
     command = f"python benchmarks/precision.py --net {args.net} --steps {args.steps}"
     known = conditions(f"{command} --seeds {args.seeds}")
     write("precision", {"conditions": known} | compare(args.net, args.seeds, args.steps))

@@ -3,8 +3,9 @@
     FERLIB_DATA=... python benchmarks/speedrun.py [--seed 0]
 
 The clock starts with this process: imports, reading the (cached) data and compiling count. The
-recipe and the mark on the validation split were fixed before the run; the mark is what nets needed
-there so that 84.99 % of the test split, the paper's best scheme, could be expected. Only a net that
+recipe and the mark on the validation split were fixed before the run; the mark is 84.99 %, the
+paper's best on the test split, and the 0.8 points by which an earlier shipped net read its test
+split worse than its validation split. Only a net that
 passes the mark is shown the test split, once, after the clock has stopped. Writes
 results/speedrun.json with the whole log.
 """
@@ -19,11 +20,12 @@ from dataclasses import asdict  # noqa: E402
 from conditions import conditions, write  # noqa: E402
 
 from ferlib import evaluate, fer2013, images, models, train  # noqa: E402
+from ferlib.errors import FerlibError  # noqa: E402
 
 MARK = 0.858
 PAPER = 0.8499
 EPOCHS = 14
-# A short run has no time to learn by heart, and gains from easier pictures.
+# Twelve epochs did better with gentler pictures, one seed (results/search.md).
 GENTLE = images.Augmentation(rotation=12, shift=0.07, scale=1.15, shear=0.05, erase=0)
 
 
@@ -42,7 +44,10 @@ def main() -> None:
     args = parser.parse_args()
     known = conditions(f"python benchmarks/speedrun.py --seed {args.seed}")
     recipe = train.Recipe(epochs=EPOCHS, seed=args.seed, augmentation=GENTLE)
-    data, net, log, seconds = run(recipe)
+    try:
+        data, net, log, seconds = run(recipe)
+    except FerlibError as error:
+        raise SystemExit(f"speedrun: {error}") from None
     passed = log[-1]["valid_accuracy"] >= MARK
     report = {"conditions": known, "recipe": asdict(recipe), "mark": MARK, "passed": passed}
     report |= {"minutes": round(seconds / 60, 2), "valid_accuracy": log[-1]["valid_accuracy"]}

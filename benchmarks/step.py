@@ -20,10 +20,10 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from conditions import ROOT, conditions, write
+from conditions import ROOT, conditions, spread, write
 
 TORCH = "torch==2.13.0"
-NETS = {"vgg13": 128, "vgg13bn": 128}  # and the batch
+NETS = {"vgg13": 128, "vgg13bn": 128, "vgg13lean": 128}  # and the batch
 RIVALS = {
     "ferlib": ("auto", ""),
     "mxnet float32": ("float32", ""),
@@ -78,7 +78,9 @@ class Rival:
         self.process = subprocess.Popen(
             [str(part) for part in command], stdin=pipe, stdout=pipe, text=True, env=env
         )
-        self.batch, self.about = batch, json.loads(self.process.stdout.readline())
+        self.batch, ready = batch, self.process.stdout.readline()
+        if not ready:
+            raise SystemExit(f"step: {command[1]} ended before its first step; see above")
 
     def rate(self, steps: int) -> float:
         self.process.stdin.write(f"{steps}\n")
@@ -95,12 +97,15 @@ class Rival:
 
 def torch_python() -> Path:
     """The Python of build/torch, made at the first call."""
-    python = ROOT / "build" / "torch" / "bin" / "python"
-    if not python.exists():
+    folder = ROOT / "build" / "torch"
+    python, done = folder / "bin" / "python", folder / "installed"
+    if not done.exists() or done.read_text() != TORCH:
         print(f"installing {TORCH} into build/torch", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         install = [python, "-m", "pip", "install", "-q", TORCH, "numpy"]
-        subprocess.run(install, check=True)
+        if subprocess.run(install, check=False).returncode:
+            raise SystemExit(f"step: cannot install {TORCH} into {folder}; see above")
+        done.write_text(TORCH)  # last: an installation cut off is done again
     return python
 
 
@@ -143,15 +148,6 @@ def compare(name: str, batch: int, turns: int) -> dict:
 
 def median(values: list[float]) -> float:
     return round(statistics.median(values), 1)
-
-
-def spread(ratios: list[float]) -> dict:
-    middle = statistics.median(ratios)
-    return {
-        "median": round(middle, 2),
-        "lowest": round(min(ratios), 2),
-        "highest": round(max(ratios), 2),
-    }
 
 
 # ---------------------------------------------------------------- where the time goes

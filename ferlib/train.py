@@ -39,8 +39,9 @@ class Recipe:
     normalise: str = ""  # the net's own when empty
     seed: int = 0
     precision: str = "auto"  # bfloat16 where it pays (`runtime.fast_bfloat16`), else float32
-    # Pairs: until that share of the epochs, pictures of that share of the net's side. Small ones
-    # teach nearly as much in half the time. Only for nets that end in global pooling.
+    # Pairs: until that share of the epochs, pictures of that share of the net's side: two
+    # thirds of it are 4/9 of the work. What that costs in accuracy was not measured. Only for nets
+    # that end in global pooling.
     grow: tuple[tuple[float, float], ...] = ((0.5, 2 / 3), (0.75, 5 / 6))
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ferlib import evaluate, fer2013, labels, models, sample, train
+from ferlib import evaluate, fer2013, images, labels, models, sample, train
 from ferlib.errors import FerlibError
 
 mx = models.mx
@@ -78,8 +78,12 @@ def test_pictures_grow_to_the_nets_own_size():
     assert train.Recipe(net="vgg13bn", epochs=8, grow=()).size(1) == 48
 
 
-def test_small_and_large_pictures_train_one_net(drawn):
+def test_small_and_large_pictures_train_one_net(drawn, monkeypatch):
+    sides, augment = set(), images.augment
+    watched = lambda crops, size, *rest: sides.add(size) or augment(crops, size, *rest)  # noqa: E731
+    monkeypatch.setattr(images, "augment", watched)
     _, log = train.fit(*drawn, replace(QUICK, epochs=4), progress=False)
+    assert sides == {32, 40, 48}
     assert np.isfinite([row["train_loss"] for row in log]).all()
     assert log[-1]["train_loss"] < log[0]["train_loss"]
 
@@ -203,7 +207,7 @@ def test_the_drawn_faces_teach_a_net_in_two_minutes(tmp_path, monkeypatch):
     """The embedded default's promise: nine in ten of the held-out drawn faces, without AMX."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     data = fer2013.sample_data()
-    recipe = replace(QUICK, epochs=10, batch_size=64, lr=0.1)
+    recipe = replace(QUICK, epochs=10, batch_size=64, lr=0.1, grow=())
     started = time.perf_counter()
     net, _ = train.fit(
         data.split("train", keep="usable", without_duplicates=True)[:2],
