@@ -60,6 +60,7 @@ def _train(args) -> dict:
     from ferlib import fer2013, labels, models, runtime, train
 
     given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
+    given["teacher"] = tuple(args.teacher or ())
     recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
     models.spec(recipe.net)
     models.check_prefix(args.out)
@@ -271,6 +272,9 @@ def _train_arguments(train) -> None:
         const=(),
         help="start with pictures of full size too; slower",
     )
+    add("--start", metavar="PREFIX", help="weights of the same net to go on from")
+    add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
+    add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")
     add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
     precisions = ("auto", "float32", "bfloat16")
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
@@ -324,6 +328,12 @@ def number(text: str) -> int:
 def amount(text: str) -> float:
     if not 0 <= float(text) < float("inf"):  # also refuses nan
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return float(text)
+
+
+def share(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share (0 to 1)")
     return float(text)
 
 

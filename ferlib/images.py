@@ -200,9 +200,10 @@ class Augmentation:
     flip: float = 0.5  # chance
     erase: float = 0.2  # chance that a rectangle is painted over
     erase_side: tuple[float, float] = (0.12, 0.32)  # of the side
+    wear: float = 0.3  # chance that a picture is made worse, in one of the ways of WEAR
 
 
-NONE = Augmentation(rotation=0, shift=0, scale=1, shear=0, flip=0, erase=0)
+NONE = Augmentation(rotation=0, shift=0, scale=1, shear=0, flip=0, erase=0, wear=0)
 
 
 def augment(
@@ -210,7 +211,9 @@ def augment(
 ) -> np.ndarray:
     """uint8 (N, H, W) -> uint8 (N, size, size), each picture moved in its own way.
 
-    One affine warp a picture, bilinear, with the border reflected; then rectangles are erased.
+    One affine warp a picture, bilinear, with the border reflected; then some are worn, as
+    people's own pictures are (blurred, coarse, noisy, compressed, in poor light), and rectangles
+    are erased.
     The same generator state gives the same pictures.
     """
     import cv2
@@ -221,7 +224,7 @@ def augment(
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for picture, matrix, target in zip(pictures, matrices, out, strict=True):
         cv2.warpAffine(picture, matrix, (size, size), target, flags, cv2.BORDER_REFLECT_101)
-    return _erase(out, rng, how)
+    return _erase(_worn(out, rng, how), rng, how)
 
 
 def _matrices(count: int, old: int, new: int, rng, how: Augmentation) -> np.ndarray:
@@ -237,6 +240,51 @@ def _matrices(count: int, old: int, new: int, rng, how: Augmentation) -> np.ndar
     # Turn about the centre: pixel centres lie at half-integers.
     offset = (old - 1) / 2 + move - linear.sum(axis=2) * (new - 1) / 2
     return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def _worn(pictures: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:
+    chosen = np.flatnonzero(rng.random(len(pictures)) < how.wear)
+    for row, way in zip(chosen, rng.integers(len(WEAR), size=len(chosen)), strict=True):
+        pictures[row] = WEAR[way](pictures[row], rng)
+    return pictures
+
+
+def _blurred(picture: np.ndarray, rng) -> np.ndarray:
+    import cv2
+
+    return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.01, 0.035) * len(picture))
+
+
+def _coarse(picture: np.ndarray, rng) -> np.ndarray:
+    import cv2
+
+    side = round(rng.uniform(0.4, 0.8) * len(picture))
+    small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, picture.shape, interpolation=cv2.INTER_LINEAR)
+
+
+def _noisy(picture: np.ndarray, rng) -> np.ndarray:
+    noise = rng.standard_normal(picture.shape, np.float32) * rng.uniform(3, 20)
+    return (picture + noise).clip(0, 255).astype(np.uint8)
+
+
+def _compressed(picture: np.ndarray, rng) -> np.ndarray:
+    import cv2
+
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 60))]
+    return cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_GRAYSCALE)
+
+
+def _lit(picture: np.ndarray, rng) -> np.ndarray:
+    """By a lamp from one side, on film of another contrast."""
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
+    line = np.linspace(-1, 1, len(picture), dtype=np.float32)
+    light = 1 + strength * (np.cos(angle) * line + np.sin(angle) * line[:, None])
+    gray = (picture / np.float32(255) * light).clip(0, 1) ** np.exp(rng.uniform(-0.5, 0.5))
+    return (255 * gray).astype(np.uint8)
+
+
+WEAR = (_blurred, _coarse, _noisy, _compressed, _lit)
 
 
 def _erase(pictures: np.ndarray, rng: np.random.Generator, how: Augmentation) -> np.ndarray:

@@ -216,6 +216,18 @@ def load_weights(prefix, ctx=None) -> tuple[SymbolBlock, dict]:
     return net, info
 
 
+def take_over(net, prefix) -> None:
+    """Give `net` the values of stored weights; FerlibError when they are another network's."""
+    stored, info = load_weights(prefix)
+    # By way of NumPy: loading has run the net once, which can leave weights in oneDNN's layout.
+    values = {name: p.data().asnumpy() for name, p in stored.collect_params().items()}
+    mine = net.collect_params()
+    if {name: p.shape for name, p in mine.items()} != {k: v.shape for k, v in values.items()}:
+        raise FerlibError(f"{prefix} holds another network, {info['network']}: cannot start from it")
+    for name, parameter in mine.items():
+        parameter.set_data(mx.nd.array(values[name]))
+
+
 def _read_info(path: Path) -> dict:
     try:
         info = json.loads(path.read_text())

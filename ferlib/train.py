@@ -44,6 +44,9 @@ class Recipe:
     # that end in global pooling.
     grow: tuple[tuple[float, float], ...] = ((0.5, 2 / 3), (0.75, 5 / 6))
     augmentation: Augmentation = field(default_factory=Augmentation)
+    start: str = ""  # prefix of weights of the same net to go on from, instead of chance
+    teacher: tuple[str, ...] = ()  # prefixes of nets whose mean answers are learnt too
+    teacher_share: float = 0.5  # of the targets; the rest are the votes
 
     @property
     def normalisation(self) -> str:
@@ -145,6 +148,7 @@ def fit(train, valid, recipe: Recipe, folder=None, ctx=None, progress: bool = Tr
     with _locked(folder):
         if folder is not None and _resume(run, Path(folder)) and progress:
             print(f"going on after epoch {len(run.log)} of {recipe.epochs}, kept in {folder}")
+        run.taught = _answers(run, pictures, folder, progress)
         for epoch in range(len(run.log) + 1, recipe.epochs + 1):
             run.log.append(_trained(run, epoch, pictures, votes, valid, progress))
             if folder is not None:
@@ -159,7 +163,10 @@ class Run:
 
     def __init__(self, recipe: Recipe, ctx: list, data: str = ""):
         self.recipe, self.ctx, self.log, self.steps = recipe, ctx, [], 0
+        self.taught = None  # the teacher's answers, float32 (N, 8)
         self.net = models.create(recipe.net, ctx=ctx, seed=recipe.seed)
+        if recipe.start:
+            models.take_over(self.net, recipe.start)
         self.fast, precision = _for_training(self.net, recipe, ctx)
         # What must be the same for a run to go on.
         self.identity = asdict(recipe) | {"precision": precision, "data": data}
@@ -187,6 +194,28 @@ def _rows(split, recipe: Recipe):
     return pictures[rows], votes[rows]
 
 
+def _answers(run, pictures: np.ndarray, folder, progress: bool) -> np.ndarray | None:
+    """The teacher's mean probabilities, upright and mirrored, float32 (N, 8); kept in `folder`.
+
+    For the pictures as they are, not as each epoch moves them: that would cost a third more. No
+    temperature softens them (Hinton et al. 2015, section 2): votes are soft, and so are nets
+    that learnt from them.
+    """
+    teacher = run.recipe.teacher
+    if not teacher:
+        return None
+    kept = folder and Path(folder) / "teacher.npy"
+    if kept and run.log and kept.is_file():  # a run that goes on
+        return np.load(kept)
+    total = np.zeros((len(pictures), len(labels.EMOTIONS)), np.float32)
+    for prefix in tqdm(teacher, "teacher", unit="net", disable=None if progress else True):
+        net, info = models.load_weights(prefix, run.ctx[0])
+        total += models.predict(net, pictures, info | {"temperature": 1.0}, flip=True)
+    if kept:
+        np.save(kept, total / len(teacher))
+    return total / len(teacher)
+
+
 def _fingerprint(*arrays: np.ndarray) -> str:
     """Of the pictures and votes, so that a run never goes on with other data."""
     digest = hashlib.sha256()
@@ -211,6 +240,8 @@ def _epoch(run: Run, epoch: int, pictures, votes, progress: bool) -> float:
     rng = np.random.default_rng([recipe.seed, epoch])
     mx.random.seed(int(rng.integers(2**31)))
     targets = labels.targets(votes, recipe.scheme, rng)
+    if run.taught is not None:
+        targets += recipe.teacher_share * (run.taught - targets)
     order = rng.permutation(len(pictures))[: run.steps * recipe.batch_size]
     total = mx.nd.zeros(1)
     bar = tqdm(

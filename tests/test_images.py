@@ -1,7 +1,9 @@
 """Pictures to arrays: against formulas and other libraries, never against ourselves alone."""
 
 import io
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,8 +88,8 @@ def test_each_movement_does_what_its_name_says():
     away = centre(spot[0])
 
     def moved(**how):
-        only = {"rotation": 0, "shift": 0, "scale": 1, "shear": 0, "flip": 0, "erase": 0}
-        out = images.augment(spot, 48, np.random.default_rng(3), images.Augmentation(**only | how))
+        how = replace(images.NONE, **how)
+        out = images.augment(spot, 48, np.random.default_rng(3), how)
         return np.array([centre(picture) for picture in out])
 
     flipped = moved(flip=1.0)
@@ -104,7 +106,7 @@ def test_each_movement_does_what_its_name_says():
 
 def test_erasing_paints_rectangles_of_the_stated_size_in_the_stated_share():
     flat = np.full((1000, 48, 48), 100, np.uint8)
-    how = images.Augmentation(rotation=0, shift=0, scale=1, shear=0, flip=0, erase=0.3)
+    how = replace(images.NONE, erase=0.3)
     changed = images.augment(flat, 48, np.random.default_rng(0), how) != 100
     share = changed.any(axis=(1, 2)).mean()
     assert 0.25 < share < 0.35
@@ -164,3 +166,22 @@ def test_bad_pictures_say_what_is_wrong(tmp_path):
         images.read_picture(tmp_path / "absent.jpg")
     with pytest.raises(FerlibError, match="float64"):
         images.read_picture(np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize("way", images.WEAR)
+def test_each_way_of_wear_changes_a_picture_and_keeps_what_it_shows(way):
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (48, 48)).astype(np.uint8), (0, 0), 3)
+    picture = cv2.normalize(picture, None, 40, 215, cv2.NORM_MINMAX)
+    for _ in range(20):
+        worn = way(picture, rng)
+        assert worn.dtype == np.uint8 and worn.shape == picture.shape
+        assert np.corrcoef(worn.ravel(), picture.ravel())[0, 1] > 0.6
+        assert (worn != picture).any()
+
+
+def test_the_stated_share_of_pictures_is_worn():
+    pictures = np.random.default_rng(0).integers(0, 256, (1000, 48, 48)).astype(np.uint8)
+    how = replace(images.NONE, wear=0.3)
+    changed = (images.augment(pictures, 48, np.random.default_rng(0), how) != pictures).any((1, 2))
+    assert 0.25 < changed.mean() < 0.35
