@@ -220,3 +220,50 @@ def test_the_drawn_faces_teach_a_net_in_two_minutes(tmp_path, monkeypatch):
     result = evaluate.measure(models.predict(net, pictures, recipe.served()), votes)
     assert result["n"] > 300 and result["accuracy"] >= 0.9
     assert seconds < 120
+
+
+# ---------------------------------------------------------------- a second round
+
+
+@pytest.fixture(scope="module")
+def first(drawn, tmp_path_factory):
+    """The prefix of a net that has learnt a little."""
+    recipe = replace(QUICK, epochs=6, batch_size=16)
+    net, log = train.fit(*drawn, recipe, progress=False)
+    prefix = str(tmp_path_factory.mktemp("first") / "net")
+    models.save_weights(net, prefix, train.describe_net(net, recipe, log, drawn[1], "drawn"))
+    return prefix
+
+
+def test_a_run_starts_from_stored_weights(drawn, first):
+    still = replace(QUICK, epochs=1, lr=1e-9, weight_decay=0, momentum=0, start=first)
+    net, _ = train.fit(*drawn, still, progress=False)
+    stored = weights(models.load_weights(first)[0])
+    for name, value in weights(net).items():
+        if "running" not in name:  # BatchNorm's statistics follow the pictures
+            np.testing.assert_allclose(value, stored[name], atol=1e-6)
+
+
+def test_weights_of_another_network_are_no_start(drawn, first):
+    with pytest.raises(FerlibError, match="another network"):
+        train.fit(*drawn, replace(QUICK, net="vgg13lean", start=first), progress=False)
+
+
+def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(drawn, first, tmp_path):
+    (pictures, votes), valid = drawn
+    wrong = np.random.default_rng(0).permutation(votes)
+    how = replace(QUICK, epochs=6, batch_size=16, teacher=(first,), teacher_share=1.0)
+    taught, _ = train.fit((pictures, wrong), valid, how, tmp_path, progress=False)
+    untaught, _ = train.fit((pictures, wrong), valid, replace(how, teacher=()), progress=False)
+    teacher, info = models.load_weights(first)
+    answers = models.predict(teacher, valid[0], info)
+
+    def distance(net):
+        scores = models.predict(net, valid[0], how.served())
+        return (answers * np.log(answers / scores)).sum(axis=1).mean()
+
+    assert distance(taught) < 0.7 * distance(untaught)
+    kept = np.load(tmp_path / "teacher.npy")
+    rows = labels.trainable(wrong, how.scheme)
+    served = info | {"temperature": 1.0}
+    np.testing.assert_allclose(kept, models.predict(teacher, pictures[rows], served, flip=True))
