@@ -31,11 +31,12 @@ def measure(weights: str, splits: list[str]) -> list[dict]:
     ]
 
 
-def add_untempered(weights: str, runs: list[dict]) -> None:
-    """What the figures without flip were before the temperature."""
+def add_raw(weights: str, runs: list[dict]) -> None:
+    """What the figures without flip were before bias and temperature."""
     for run in runs[::2]:
-        raw = evaluate.evaluate(weights, run["split"], run["protocol"], temperature=1.0)
-        run["before_temperature"] = {key: raw[key] for key in ("loss", "kl", "ece")}
+        raw = evaluate.evaluate(weights, run["split"], run["protocol"], raw=True)
+        keys = ("accuracy", "balanced_accuracy", "loss", "kl", "ece")
+        run["raw"] = {key: raw[key] for key in keys}
 
 
 def brief(runs: list[dict]) -> list[dict]:
@@ -67,7 +68,7 @@ def main() -> None:
     known = conditions(command, dataset="FER2013 with the FER+ votes")
     nets = {prefix: measure(prefix, splits) for prefix in args.nets}
     best = max(args.nets, key=lambda prefix: nets[prefix][0]["accuracy"])
-    add_untempered(best, nets[best])
+    add_raw(best, nets[best])
     report = {"name": args.name} | describe(best) | {"measured": known, "runs": nets[best]}
     report["shipped"] = Path(best).name
     report["seeds"] = over_seeds(list(nets.values()))

@@ -1,20 +1,16 @@
 """How well probabilities agree with the voters: the figures, and `ferlib evaluate`."""
 
-import csv
-import os
-from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ferlib import images, labels
+from ferlib import labels
 from ferlib.errors import FerlibError
 
-FACES = ("auto", "crop", "find")  # how `evaluate_folder` comes to a face
-CROP_SIDE = 100  # "auto": a square picture of at most this side, in pixels, is a crop
 AGREEING = (0.0, 0.6, 0.8, 1.0, 1.01)  # shares of the voters; the last class is all of them
+
+COST = 0.001  # accuracy that `fit_bias` may give for the rare emotions
 
 
 def evaluate(
@@ -23,22 +19,22 @@ def evaluate(
     protocol: str = "fer2013new.csv",
     folder=None,
     flip: bool = False,
-    temperature: float | None = None,
+    raw: bool = False,
 ) -> dict:
     """Measure stored weights (default: the shipped net) on a split's majority images.
 
     `protocol` names the vote file that decides which images count and what they show;
-    `temperature` replaces the stored one, and 1 gives the net as it was trained.
+    `raw` gives the net as it was trained, without its bias and temperature.
     """
-    from ferlib import fer2013
+    from ferlib import fer2013, models
     from ferlib.faces import Recognizer
 
     fer = Recognizer(weights=weights, flip=flip)
-    fer.info["temperature"] = temperature or fer.info.get("temperature", 1.0)
+    fer.info |= models.RAW if raw else {}
     data = fer2013.load(folder)
     pictures, votes, _ = data.split(split, protocol)
     result = {"weights": fer.name, "split": split, "protocol": protocol}
-    result |= {"tta": "flip" if flip else "none", "temperature": fer.info["temperature"]}
+    result |= {"tta": "flip" if flip else "none", "raw": raw}
     parts = range(0, len(pictures), 256)
     bar = tqdm(parts, desc=f"{split} split", unit_scale=256, unit="img", disable=None, leave=False)
     scores = np.concatenate([fer.classify(pictures[start : start + 256]) for start in bar])
@@ -53,217 +49,15 @@ def report(result: dict) -> str:
         f"   KL to the voters {result['kl']:.4f}   calibration error {result['ece']:.4f}",
     ]
     counts = np.sum(result["confusion"], axis=1)
-    return "\n".join(lines + _lines(result["per_emotion"], counts))
+    return "\n".join(lines + emotion_lines(result["per_emotion"], counts))
 
 
-def _lines(per_emotion: dict, counts) -> list[str]:
+def emotion_lines(per_emotion: dict, counts) -> list[str]:
+    """A line for each emotion: its accuracy and how many there are."""
     return [
         f"  {name:10} {'-' if accuracy is None else f'{accuracy:.3f}':>6}  n = {count}"
         for (name, accuracy), count in zip(per_emotion.items(), counts, strict=True)
     ]
-
-
-# ---------------------------------------------------------------- other data sets
-
-
-def evaluate_folder(
-    weights=None,
-    folder=".",
-    kind: str = "auto",
-    faces: str = "auto",
-    emotions=None,
-    flip: bool = False,
-    names: dict[str, str] | None = None,
-    out=None,
-    data=None,
-) -> dict:
-    """Measure stored weights (default: the shipped net) on a folder that `datasets.read` reads.
-
-    `faces`: "crop" takes the pictures for crops framed as FER2013's, "find" looks for the largest
-    face, and none found is a wrong answer; "auto" crops small squares (CROP_SIDE) and finds faces
-    in the rest. `emotions` names the answers that are allowed (default: all eight). `out` is a CSV
-    to write, one row a picture. `data` holds FER2013, whose training pictures are told apart.
-    Raises FerlibError; pictures that cannot be read are in the result's `unreadable`.
-    """
-    from ferlib import datasets
-    from ferlib.faces import Recognizer
-
-    if faces not in FACES:
-        raise FerlibError(f"unknown way to faces {faces!r}: expected one of {', '.join(FACES)}")
-    allowed, out = _allowed(emotions), _checked_file(out)
-    found = datasets.read(folder, kind, names)
-    read = _Reading(Recognizer(weights=weights, flip=flip), faces)
-    rows = tqdm(range(len(found.paths)), desc=found.kind, unit="img", disable=None, leave=False)
-    for row in rows:
-        read.take(found, row)
-    read.flush()
-    result = {"weights": read.fer.name, "folder": str(folder), "kind": found.kind, "faces": faces}
-    result |= {"tta": "flip" if flip else "none"}
-    result |= {"emotions": [labels.EMOTIONS[k] for k in np.flatnonzero(allowed)]}
-    result |= _figures(read, found, allowed, data)
-    if out:
-        _write_answers(out, read, found, allowed)
-    return result
-
-
-class _Reading:
-    """Scores (8,) by row of a data set, None where no face was found; crops go in batches."""
-
-    def __init__(self, fer, faces: str):
-        self.fer, self.faces = fer, faces
-        self.scores: dict[int, np.ndarray | None] = {}
-        self.crops: dict[int, np.ndarray] = {}  # waiting
-        self.cropped: set[int] = set()
-        self.as_trained: dict[int, bytes] = {}  # gray 48x48 pictures, to be compared
-        self.unreadable: list[tuple[str, str]] = []
-
-    def take(self, found, row: int) -> None:
-        try:
-            picture = found.picture(row)
-        except FerlibError as error:
-            self.unreadable.append((found.paths[row], str(error).replace("\n", " ")))
-            return
-        height, width = picture.shape[:2]
-        if height == width == 48:
-            self.as_trained[row] = images.resize([picture], 48).tobytes()
-        small = height == width <= CROP_SIDE
-        if self.faces == "find" or (self.faces == "auto" and not small):
-            picture = self.largest(picture)
-        else:
-            self.cropped.add(row)
-        if picture is None:
-            self.scores[row] = None
-            return
-        size = self.fer.info["input_size"]
-        self.crops[row] = images.resize([picture], size)[0]  # what `classify` would do, kept small
-        if len(self.crops) == 256:
-            self.flush()
-
-    def largest(self, photo: np.ndarray) -> np.ndarray | None:
-        """The largest face as a crop, None where there is none."""
-        from ferlib.faces import crop
-
-        photo = images.read_picture(photo)  # RGB, where a CSV is gray
-        boxes, _ = self.fer.find(photo)
-        return crop(photo, boxes[0]) if len(boxes) else None
-
-    def flush(self) -> None:
-        if self.crops:
-            scores = self.fer.classify(np.stack(list(self.crops.values())))
-            self.scores |= dict(zip(self.crops, scores, strict=True))
-            self.crops.clear()
-
-
-def _allowed(emotions) -> np.ndarray:
-    """bool (8,): the emotions that may be answered."""
-    wanted = labels.EMOTIONS if emotions is None else tuple(emotions)
-    unknown = [name for name in wanted if name not in labels.EMOTIONS]
-    if unknown or not wanted:
-        known = ", ".join(labels.EMOTIONS)
-        raise FerlibError(f"unknown emotion {''.join(unknown[:1])!r}: expected some of {known}")
-    return np.isin(labels.EMOTIONS, wanted)
-
-
-def _guess(scores: np.ndarray | None, allowed: np.ndarray) -> int:
-    return -1 if scores is None else int(np.where(allowed, scores, -1).argmax())
-
-
-def _figures(read: _Reading, found, allowed: np.ndarray, data) -> dict:
-    rows = sorted(read.scores)
-    if not rows:
-        path, reason = read.unreadable[0]
-        raise FerlibError(f"none of the {len(found.paths)} pictures can be read: {reason or path}")
-    truth = np.array(found.emotions)[rows]
-    guess = np.array([_guess(read.scores[row], allowed) for row in rows])
-    seen = guess >= 0
-    return {
-        "n": len(rows),
-        "accuracy": _mean(guess == truth),
-        **by_emotion(guess, truth),
-        "counts": dict(zip(labels.EMOTIONS, np.bincount(truth, minlength=8).tolist(), strict=True)),
-        "cropped": len(read.cropped),
-        "not_found": int((~seen).sum()),
-        "accuracy_where_found": _mean((guess == truth)[seen]),
-        "training_pictures": _training(read, guess == truth, rows, data),
-        "unreadable": [*found.damaged, *read.unreadable],
-        "skipped": dict(Counter(reason for _, reason in found.skipped)),
-    }
-
-
-def _mean(correct: np.ndarray) -> float | None:
-    return round(float(correct.mean()), 5) if len(correct) else None
-
-
-def _training(read: _Reading, correct: np.ndarray, rows: list[int], data) -> dict:
-    """How many of the 48x48 pictures are, pixel by pixel, FER2013's for training.
-
-    compared; n, None where FER2013 is not at hand; of; accuracy_without them.
-    """
-    from ferlib import fer2013
-
-    result = {"compared": len(read.as_trained), "n": None, "of": None, "accuracy_without": None}
-    try:
-        real = fer2013.load(data) if read.as_trained or data else None
-    except FerlibError:
-        if data:  # asked for; otherwise it need not be there
-            raise
-        return result
-    if not read.as_trained:
-        return result | {"n": 0}
-    known = {picture.tobytes() for picture in real.pictures[real.usage == 0]}
-    new = np.array([read.as_trained.get(row) not in known for row in rows])
-    result |= {"n": int((~new).sum()), "of": Path(real.source).name}
-    return result | {"accuracy_without": _mean(correct[new])}
-
-
-def report_folder(result: dict) -> str:
-    """The figures of `evaluate_folder` as a few lines of text."""
-    folder = os.fsencode(result["folder"]).decode(errors="replace")  # it can be any bytes
-    lines = [
-        f"{folder} ({result['kind']}), n = {result['n']}: {result['cropped']} crops, "
-        f"{result['n'] - result['cropped']} pictures searched for a face",
-        f"accuracy {result['accuracy']:.4f}   balanced {result['balanced_accuracy']:.4f}",
-        *_lines(result["per_emotion"], result["counts"].values()),
-    ]
-    if result["not_found"]:
-        where = result["accuracy_where_found"]
-        also = "" if where is None else f"; {where:.4f} where one was found"
-        lines.append(f"no face found in {result['not_found']}, counted as wrong{also}")
-    same = result["training_pictures"]
-    if same["compared"] and same["n"] is None:
-        lines.append("not compared with FER2013's training pictures: they are not here")
-    elif same["compared"]:
-        rest = same["accuracy_without"]
-        also = "" if not same["n"] or rest is None else f"; accuracy without them {rest:.4f}"
-        lines.append(f"{same['n']} are FER2013's own training pictures, pixel by pixel{also}")
-    lines += [f"left out: {count} x {reason}" for reason, count in result["skipped"].items()]
-    return "\n".join(lines)
-
-
-def _checked_file(out) -> Path | None:
-    """Asked before the work, not after it."""
-    out = Path(out) if out else None
-    if out and (out.is_dir() or not os.access(out.parent, os.W_OK)):
-        raise FerlibError(f"cannot write {out}: expected a file's name in a folder that exists")
-    return out
-
-
-def _write_answers(out: Path, read: _Reading, found, allowed: np.ndarray) -> None:
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        # Names need not be Unicode on Linux: they come out as the bytes that they are.
-        with open(beside, "w", newline="", errors="surrogateescape", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["path", "truth", "answer", *labels.EMOTIONS])
-            for row, scores in sorted(read.scores.items()):
-                best = _guess(scores, allowed)
-                answer = labels.EMOTIONS[best] if best >= 0 else ""
-                cells = [""] * 8 if scores is None else [f"{score:.6f}" for score in scores]
-                truth = labels.EMOTIONS[found.emotions[row]]
-                table.writerow([found.paths[row], truth, answer, *cells])
-        os.replace(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- figures
@@ -353,3 +147,20 @@ def fit_temperature(logits: np.ndarray, share: np.ndarray) -> float:
         return -(share * (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))).sum()
 
     return round(float(min(tried, key=loss)), 3)
+
+
+def fit_bias(logits: np.ndarray, truth: np.ndarray, rarity: np.ndarray) -> np.ndarray:
+    """What to add to logits (N, 8) so that rare emotions are not overlooked: float32 (8,).
+
+    A net that has learnt how rare an emotion is asks for more before it says so, also where it is
+    not rare. Dividing probabilities by a power of the emotions' shares takes some of that back
+    (Menon et al. 2021, section 4.1). Taken is the largest power, in steps of a twentieth, up to
+    which the accuracy on `truth` (N,) stays within COST of what it was.
+    """
+    power = 0.0
+    least = (logits.argmax(axis=1) == truth).mean() - COST
+    for tried in np.arange(1, 21) / 20:
+        if ((logits + tried * rarity).argmax(axis=1) == truth).mean() < least:
+            break
+        power = tried
+    return (power * rarity).astype(np.float32)

@@ -68,6 +68,15 @@ def shares(votes: np.ndarray) -> np.ndarray:
     return left / np.maximum(left.sum(axis=1, keepdims=True), 1)
 
 
+def rarity(votes: np.ndarray) -> np.ndarray:
+    """(N, 10) votes -> (8,): how many times rarer than the commonest emotion each is, as logarithm.
+
+    Emotions without a vote count as one in a thousand.
+    """
+    share = np.maximum(shares(votes).mean(axis=0), 1e-3)
+    return np.log(share.max() / share)
+
+
 def targets(votes: np.ndarray, scheme: str, rng: np.random.Generator | None = None) -> np.ndarray:
     """(N, 10) votes -> float32 (N, 8) targets of one of the paper's four schemes.
 

@@ -66,6 +66,10 @@ SPECS = {
 }
 
 
+# With a net's JSON, these give its answers as the loss of its training saw them.
+RAW = {"temperature": 1.0, "bias": None}
+
+
 def create(name: str, ctx=None, seed: int | None = None) -> nn.HybridSequential:
     """The net called `name` with He-initialised weights: float32 (N, 1, size, size) -> (N, 8).
 
@@ -133,11 +137,13 @@ def predict(net, crops, info: dict, flip: bool = False) -> np.ndarray:
     JSON of the weights; `flip` averages each picture with its mirror image.
     """
     ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+    temperature = info.get("temperature", 1.0)
+    bias = mx.nd.array([info.get("bias") or [0.0] * len(EMOTIONS)], ctx=ctx)
     scores = [np.empty((0, len(EMOTIONS)), np.float32)]
     for start in range(0, len(crops), 64):
         batch = prepare(crops[start : start + 64], info["input_size"], info["normalise"])
         each = [batch, batch[..., ::-1]] if flip else [batch]
-        logits = (net(mx.nd.array(x, ctx=ctx)) / info.get("temperature", 1.0) for x in each)
+        logits = ((net(mx.nd.array(x, ctx=ctx)) + bias) / temperature for x in each)
         scores.append(sum(mx.nd.softmax(x).asnumpy() for x in logits) / len(each))
     return np.concatenate(scores)
 
@@ -165,8 +171,8 @@ def weight_files(prefix) -> tuple[Path, Path, Path]:
 def save_weights(net, prefix, info: dict) -> None:
     """Write the net's three files, each beside its name and then renamed.
 
-    `info` says what a server must know (input_size, normalise, temperature) and how the net came
-    about; `emotions` is added. The JSON comes last: without it the other two are not loaded.
+    `info` says what a server must know (input_size, normalise, bias, temperature) and how the net
+    came about; `emotions` is added. The JSON comes last: without it the other two are not loaded.
     """
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     Path(prefix).parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +229,9 @@ def take_over(net, prefix) -> None:
     values = {name: p.data().asnumpy() for name, p in stored.collect_params().items()}
     mine = net.collect_params()
     if {name: p.shape for name, p in mine.items()} != {k: v.shape for k, v in values.items()}:
-        raise FerlibError(f"{prefix} holds another network, {info['network']}: cannot start from it")
+        raise FerlibError(
+            f"{prefix} holds another network, {info['network']}: cannot start from it"
+        )
     for name, parameter in mine.items():
         parameter.set_data(mx.nd.array(values[name]))
 
@@ -237,6 +245,7 @@ def _read_info(path: Path) -> dict:
             and isinstance(info["input_size"], int)
             and float(info.setdefault("temperature", 1.0)) > 0
             and isinstance(info.setdefault("network", ""), str)
+            and np.isfinite(np.array(info.setdefault("bias", [0.0] * 8), float)).sum() == 8
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         sound = False

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ferlib import images, labels, models, runtime
 from ferlib.errors import FerlibError
-from ferlib.evaluate import fit_temperature, measure
+from ferlib.evaluate import fit_bias, fit_temperature, measure
 from ferlib.images import Augmentation
 
 mx = runtime.import_mxnet()
@@ -210,7 +210,7 @@ def _answers(run, pictures: np.ndarray, folder, progress: bool) -> np.ndarray | 
     total = np.zeros((len(pictures), len(labels.EMOTIONS)), np.float32)
     for prefix in tqdm(teacher, "teacher", unit="net", disable=None if progress else True):
         net, info = models.load_weights(prefix, run.ctx[0])
-        total += models.predict(net, pictures, info | {"temperature": 1.0}, flip=True)
+        total += models.predict(net, pictures, info | models.RAW, flip=True)
     if kept:
         np.save(kept, total / len(teacher))
     return total / len(teacher)
@@ -370,18 +370,22 @@ def _write_log(log: list[dict], path: Path) -> None:
 def describe_net(net, recipe: Recipe, log: list[dict], valid, protocol: str) -> dict:
     """The JSON that goes with trained weights: how to serve them, and how good they are.
 
-    One temperature is fitted to the majorities of the validation split, so that confidence means
-    accuracy. No answer depends on it, but the distance to all voters (kl) grows with it.
+    Both fitted to the majorities of the validation split: a bias for rare emotions, then one
+    temperature, so that confidence means accuracy. No answer depends on the temperature, but the
+    distance to all voters (kl) grows with it.
     """
     info = recipe.served()
     scores = models.predict(net, valid[0], info)
     majority = labels.majority(valid[1])
     kept = majority >= 0
     logits = np.log(np.maximum(scores[kept], 1e-12))
+    bias = fit_bias(logits, majority[kept], labels.rarity(valid[1]))
+    info["bias"] = [round(float(value), 4) for value in bias]
     one_hot = np.eye(len(labels.EMOTIONS))[majority[kept]]
-    info["temperature"] = fit_temperature(logits, one_hot)
+    info["temperature"] = fit_temperature(logits + info["bias"], one_hot)
     figures = measure(models.predict(net, valid[0], info), valid[1])
-    untempered = measure(scores, valid[1])
-    figures["before_temperature"] = {key: untempered[key] for key in ("loss", "kl", "ece")}
+    raw = measure(scores, valid[1])
+    keys = ("accuracy", "balanced_accuracy", "loss", "kl", "ece")
+    figures["raw"] = {key: raw[key] for key in keys}
     conditions = {"split": "valid", "protocol": protocol, "seeds": [recipe.seed]}
     return info | {"network": recipe.net, "valid": conditions | figures, "epochs": len(log)}

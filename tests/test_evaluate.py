@@ -56,6 +56,22 @@ def test_temperature_undoes_a_known_one():
     assert evaluate.fit_temperature(logits * 1.7, share) == pytest.approx(1.7, abs=0.02)
 
 
+def test_bias_finds_rare_emotions_and_costs_at_most_what_it_may():
+    # A teller that knows shares only, p(class | x) proportional to share * likelihood.
+    share = np.array([0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005, 0.005])
+    truth = RNG.choice(8, 20000, p=share)
+    clues = RNG.normal(size=(20000, 8)) + 2 * np.eye(8)[truth]
+    logits = 2 * clues + 1.5 * np.log(share)  # overrates what is common
+    bias = evaluate.fit_bias(logits, truth, np.log(share.max() / share))
+    before, after = logits.argmax(axis=1), (logits + bias).argmax(axis=1)
+    assert (after == truth).mean() >= (before == truth).mean() - evaluate.COST
+    found = [(answer[truth >= 4] == truth[truth >= 4]).mean() for answer in (before, after)]
+    assert found[1] > found[0] + 0.1
+    assert bias[0] == 0 and (np.diff(bias) >= 0).all()
+    fair = evaluate.fit_bias(2 * clues, truth, np.zeros(8))
+    np.testing.assert_array_equal(fair, np.zeros(8))
+
+
 def test_no_majority_anywhere_is_a_plain_error():
     with pytest.raises(FerlibError, match="majority"):
         evaluate.measure(np.ones((2, 8)) / 8, np.ones((2, 10), int))

@@ -61,3 +61,10 @@ def test_probability_draws_afresh_in_the_voters_proportions():
 def test_an_unknown_scheme_is_named():
     with pytest.raises(ValueError, match="softmax"):
         labels.targets(VOTES, "softmax")
+
+
+def test_rarity_counts_vote_shares_in_logarithms():
+    votes = np.array([[10, 0, 0, 0, 0, 0, 0, 0, 0, 0], [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]])
+    rarity = labels.rarity(votes)
+    np.testing.assert_allclose(rarity[:2], [0, np.log(3)], atol=1e-6)
+    np.testing.assert_allclose(rarity[2:], np.log(750), atol=1e-6)

@@ -75,6 +75,11 @@ def test_predict_is_a_softmax_with_temperature_and_flip_averages(stored):
     both = models.predict(net, crops, info, flip=True)
     np.testing.assert_allclose(both, (scores + flipped) / 2, atol=1e-5)
     assert models.predict(net, crops[:0], info).shape == (0, 8)
+    bias = np.linspace(-1, 1, 8)
+    favoured = np.exp(logits + bias / 1.3)
+    favoured /= favoured.sum(axis=1, keepdims=True)
+    biased = models.predict(net, crops, info | {"bias": list(bias)})
+    np.testing.assert_allclose(biased, favoured, atol=1e-5)
 
 
 def test_a_missing_file_is_named(copied):
@@ -95,6 +100,8 @@ def test_a_missing_file_is_named(copied):
         {"emotions": ["happy", "sad"]},
         {"temperature": "warm"},
         {"temperature": 0},
+        {"bias": [0.5]},
+        {"bias": [float("nan")] * 8},
         {"emotions": 5},
         {"network": ["vgg-tiny"]},
     ],
