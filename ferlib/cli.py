@@ -126,9 +126,9 @@ def _check_together(args) -> None:
 
 
 def _evaluate_folder(args) -> dict | None:
-    from ferlib import evaluate
+    from ferlib import generalise
 
-    result = evaluate.evaluate_folder(
+    result = generalise.evaluate_folder(
         args.weights,
         args.folder,
         args.kind or "auto",
@@ -139,7 +139,7 @@ def _evaluate_folder(args) -> dict | None:
         out=args.out,
         data=args.data,
     )
-    print(evaluate.report_folder(result))
+    print(generalise.report(result))
     if not result["unreadable"]:
         return result
     if args.json:  # the others are done, and the failure is told after them

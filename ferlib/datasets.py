@@ -7,7 +7,7 @@
     jaffe       JAFFE (Lyons et al. 1998): KA.AN1.39.tiff
     ferg        FERG (Aneja et al. 2016): FERG_DB_256/aia/aia_anger/*.png
 
-`ferlib.evaluate.evaluate_folder` measures a net on them.
+`ferlib.generalise.evaluate_folder` measures a net on them.
 """
 
 import csv

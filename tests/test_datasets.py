@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 from test_cli import ferlib, mistake
 
-from ferlib import EMOTIONS, Recognizer, datasets, evaluate, fer2013, labels, sample
+from ferlib import EMOTIONS, Recognizer, datasets, fer2013, generalise, labels, sample
 from ferlib.errors import FerlibError
 
 RNG = np.random.default_rng(0)
@@ -336,7 +336,7 @@ def answers(file) -> list[dict[str, str]]:
 
 def test_crops_are_read_as_classify_reads_them(tmp_path, fer, no_fer2013):
     plain(tmp_path / "set")
-    result = evaluate.evaluate_folder(folder=tmp_path / "set", out=tmp_path / "answers.csv")
+    result = generalise.evaluate_folder(folder=tmp_path / "set", out=tmp_path / "answers.csv")
     wanted = fer.classify(np.concatenate([FACES[name] for name in sorted(EMOTIONS)]))
     rows = answers(tmp_path / "answers.csv")
     assert [row["truth"] for row in rows] == [name for name in sorted(EMOTIONS) for _ in range(3)]
@@ -357,18 +357,18 @@ def test_crops_are_read_as_classify_reads_them(tmp_path, fer, no_fer2013):
 def test_only_the_allowed_answers_are_given(tmp_path, no_fer2013):
     plain(tmp_path / "set")
     file, two = tmp_path / "answers.csv", ("fear", "contempt")
-    result = evaluate.evaluate_folder(folder=tmp_path / "set", emotions=two, out=file)
+    result = generalise.evaluate_folder(folder=tmp_path / "set", emotions=two, out=file)
     for row in answers(file):
         assert row["answer"] == max(two, key=lambda name, row=row: float(row[name]))
     assert result["emotions"] == ["fear", "contempt"]
     assert result["per_emotion"]["happiness"] == 0
     with pytest.raises(FerlibError, match=r"'joy'.*happiness"):
-        evaluate.evaluate_folder(folder=tmp_path / "set", emotions=["joy"])
+        generalise.evaluate_folder(folder=tmp_path / "set", emotions=["joy"])
 
 
 def test_flip_is_the_recognizers(tmp_path, no_fer2013):
     save(tmp_path / "set" / "fear" / "a.png", FACES["fear"][0])
-    evaluate.evaluate_folder(folder=tmp_path / "set", flip=True, out=tmp_path / "a.csv")
+    generalise.evaluate_folder(folder=tmp_path / "set", flip=True, out=tmp_path / "a.csv")
     wanted = Recognizer(flip=True).classify([FACES["fear"][0]])[0]
     got = [float(answers(tmp_path / "a.csv")[0][name]) for name in EMOTIONS]
     np.testing.assert_allclose(got, wanted, atol=2e-6)
@@ -382,7 +382,7 @@ def test_photographs_are_searched_and_a_face_not_found_is_wrong(tmp_path, fer, n
     for name, picture in (("a", photo), ("b", both)):
         save(tmp_path / "set" / "happy" / f"{name}.png", picture)
     save(tmp_path / "set" / "sad" / "none.png", np.full((200, 200), 90, np.uint8))
-    result = evaluate.evaluate_folder(folder=tmp_path / "set", out=file)
+    result = generalise.evaluate_folder(folder=tmp_path / "set", out=file)
     rows = {os.path.basename(row["path"]): row for row in answers(file)}
     assert len(fer(both)) == 2
     for name, picture in (("a.png", photo), ("b.png", both)):
@@ -406,12 +406,12 @@ def test_how_to_come_to_a_face_can_be_said(tmp_path, no_fer2013):
         save(tmp_path / "happy" / f"{side}.png", sample.draw("happiness", RNG, size=side))
     save(tmp_path / "happy" / "wide.png", np.zeros((48, 60), np.uint8))
     cropped = {
-        faces: evaluate.evaluate_folder(folder=tmp_path, faces=faces)["cropped"]
-        for faces in evaluate.FACES
+        faces: generalise.evaluate_folder(folder=tmp_path, faces=faces)["cropped"]
+        for faces in generalise.FACES
     }
     assert cropped == {"auto": 2, "crop": 4, "find": 0}
     with pytest.raises(FerlibError, match=r"'guess'.*crop"):
-        evaluate.evaluate_folder(folder=tmp_path, faces="guess")
+        generalise.evaluate_folder(folder=tmp_path, faces="guess")
 
 
 def test_training_pictures_are_told_apart(tmp_path):
@@ -426,22 +426,22 @@ def test_training_pictures_are_told_apart(tmp_path):
     save(tmp_path / "set" / "fear" / "test.png", other[1])
     save(tmp_path / "set" / "fear" / "large.png", np.kron(train[0], np.ones((2, 2), np.uint8)))
     where = {"folder": tmp_path / "set", "faces": "crop", "data": tmp_path / "fer2013"}
-    result = evaluate.evaluate_folder(**where, out=tmp_path / "a.csv")
+    result = generalise.evaluate_folder(**where, out=tmp_path / "a.csv")
     same = result["training_pictures"]
     assert (same["compared"], same["n"]) == (4, 2)
     right = {r["path"]: r["answer"] == r["truth"] for r in answers(tmp_path / "a.csv")}
     rest = [hit for path, hit in right.items() if "train." not in path]
     assert same["accuracy_without"] == pytest.approx(np.mean(rest), abs=1e-5)
-    assert "2 are FER2013's own training pictures" in evaluate.report_folder(result)
+    assert "2 are FER2013's own training pictures" in generalise.report(result)
 
 
 def test_without_fer2013_that_is_said(tmp_path, no_fer2013):
     save(tmp_path / "set" / "fear" / "a.png", FACES["fear"][0])
-    result = evaluate.evaluate_folder(folder=tmp_path / "set")
+    result = generalise.evaluate_folder(folder=tmp_path / "set")
     assert result["training_pictures"]["n"] is None
-    assert "not compared" in evaluate.report_folder(result)
+    assert "not compared" in generalise.report(result)
     with pytest.raises(FerlibError, match="nowhere"):
-        evaluate.evaluate_folder(folder=tmp_path / "set", data=tmp_path / "nowhere")
+        generalise.evaluate_folder(folder=tmp_path / "set", data=tmp_path / "nowhere")
 
 
 @pytest.mark.skipif("FERLIB_DATA" not in os.environ, reason="needs FER2013 (FERLIB_DATA)")
@@ -454,7 +454,7 @@ def test_validation_faces_as_a_folder_score_as_they_do_in_the_split(tmp_path):
         save(tmp_path / "valid" / EMOTIONS[emotion] / f"{row}.png", pictures[row])
     for row in np.flatnonzero(real.usage == 0)[:20]:
         save(tmp_path / "train" / "neutral" / f"{row}.png", real.pictures[row])
-    result = evaluate.evaluate_folder(folder=tmp_path)
+    result = generalise.evaluate_folder(folder=tmp_path)
     scores = Recognizer().classify(pictures[new])
     wanted = np.mean(scores.argmax(axis=1) == truth)
     assert result["training_pictures"]["n"] == 20 and result["n"] == 260
@@ -472,11 +472,11 @@ def test_every_layout_is_measured(tmp_path, kind, no_fer2013):
         save(tmp_path / "KA.AN1.39.tiff", FACES["anger"][0])
     else:
         save(tmp_path / "aia" / "aia_joy" / "aia_joy_1.png", FACES["happiness"][0])
-    result = evaluate.evaluate_folder(folder=tmp_path)
+    result = generalise.evaluate_folder(folder=tmp_path)
     assert result["kind"] == kind
     assert result["n"] == {"ckplus": 15, "ckextended": 8, "jaffe": 1, "ferg": 1}[kind]
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, allow_nan=False))
-    assert kind in evaluate.report_folder(result)
+    assert kind in generalise.report(result)
 
 
 # ---------------------------------------------------------------- the command
