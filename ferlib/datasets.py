@@ -1,6 +1,7 @@
 """Other people's labelled faces -> pictures and emotions, to see whether a net generalises.
 
-    folders     emotion/picture.png, or split/emotion/picture.png; Kaggle's CK+48 lies so too
+    folders     emotion/picture.png, alone or in splits: train/emotion/picture.png; Kaggle's CK+48
+                and many others lie so
     ckplus      CK+ as published (Lucey et al. 2010): cohn-kanade-images/S005/001/*.png beside
                 Emotion/S005/001/*_emotion.txt
     ckextended  Kaggle's ckextended.csv: CK+ at 48x48 in FER2013's form
@@ -13,6 +14,7 @@
 import csv
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from ferlib.labels import EMOTIONS
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 SIDE = 48  # of the pictures in ckextended.csv
+DEPTH = 3  # archives unpack into folders of their own: so far below the named one it is looked
 
 # What folders are called, in any case; "suprise" is how one widely copied data set spells it.
 SYNONYMS = {
@@ -106,14 +109,13 @@ def _nothing(folder: Path, kind: str, found: Labelled | None) -> FerlibError:
 
 def _plain(folder: Path, names: dict[str, str] | None) -> Labelled:
     words, found = WORDS | _given(names), Labelled("folders")
-    places = _places(folder, words)
+    places, around = _places(folder, words)
     inside = [sub for place in places for sub in _subfolders(place)]
     unused = set(_given(names)) - {key for sub in inside for key in _keys(sub.name)}
     if unused:
         raise FerlibError(f"{folder} has no folder called {min(unused)}: nothing to map")
     for sub in inside:
         _take(found, sub, _emotion(sub.name, words))
-    around = [folder] if places == [folder] else [folder, *_subfolders(folder)]
     stray = [file for place in around for file in _pictures(place, found)]
     found.skipped += [(str(file), "in no emotion's folder") for file in stray]
     return found
@@ -130,17 +132,26 @@ def _given(names: dict[str, str] | None) -> dict[str, int]:
     return given
 
 
-def _places(folder: Path, words: dict[str, int]) -> list[Path]:
-    """The folders in which emotions' folders lie: `folder` itself, or splits such as train."""
+def _places(folder: Path, words: dict[str, int]) -> tuple[list[Path], list[Path]]:
+    """The folders in which emotions' folders lie, `folder` or splits below it, and those passed.
 
-    def labelled(place: Path) -> bool:
-        return any(_emotion(sub.name, words) is not None for sub in _subfolders(place))
+    Where no name is known they are those with folders of pictures: `_take` will say so.
+    """
 
-    inside = _subfolders(folder)
-    splits = [] if labelled(folder) else [sub for sub in inside if labelled(sub)]
-    if splits or any(_pictures(sub, Labelled("")) for sub in inside):
-        return splits or [folder]
-    return [folder] if labelled(folder) else inside  # no name is known: `_take` will say so
+    def named(sub: Path) -> bool:
+        return _emotion(sub.name, words) is not None
+
+    def filled(sub: Path) -> bool:
+        return bool(_pictures(sub, Labelled("")))
+
+    for wanted in (named, filled):
+        passed = []
+        for level in _levels(folder, DEPTH):
+            passed += level
+            places = [place for place in level if any(map(wanted, _subfolders(place)))]
+            if places:
+                return places, passed
+    return [folder], [folder]
 
 
 def _emotion(name: str, words: dict[str, int]) -> int | None:
@@ -195,14 +206,19 @@ def _entries(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _within(folder: Path, depth: int) -> list[Path]:
-    """`folder` and the folders up to `depth` levels below, each real one once: links may loop."""
-    found, level = {}, [folder]
+def _levels(folder: Path, depth: int) -> Iterator[list[Path]]:
+    """[folder], the folders in it and so on `depth` levels down, each real one once: links loop."""
+    seen, level = set(), [folder]
     for _ in range(depth + 1):
-        for place in level:
-            found.setdefault(os.path.realpath(place), place)
+        new = {os.path.realpath(place): place for place in reversed(level)}
+        level = sorted(place for real, place in new.items() if real not in seen)
+        seen |= set(new)
+        yield level
         level = [sub for place in level for sub in _subfolders(place)]
-    return list(found.values())
+
+
+def _within(folder: Path, depth: int = DEPTH) -> list[Path]:
+    return [place for level in _levels(folder, depth) for place in level]
 
 
 # ---------------------------------------------------------------- forms of their own
@@ -210,13 +226,14 @@ def _within(folder: Path, depth: int) -> list[Path]:
 
 def _ckplus(folder: Path, _names) -> Labelled | None:
     """The last frame of the labelled sequences, and the first, neutral one of every sequence."""
-    places = {place.name.lower(): place for place in reversed(_within(folder, 3))}
+    # abspath, as the name of "." is empty
+    places = {Path(os.path.abspath(p)).name.lower(): p for p in reversed(_within(folder))}
     if "cohn-kanade-images" not in places:
         return None
     if "emotion" not in places:
         raise FerlibError(
-            f"{folder} holds the pictures of CK+ without the folder Emotion.\n"
-            "Unpack Emotion_labels.zip, which comes with them, beside cohn-kanade-images."
+            f"{folder} holds the pictures of CK+ without the folder Emotion: name the folder with "
+            "both.\nThe second is in Emotion_labels.zip, which comes with them."
         )
     found, frames = Labelled("ckplus"), places["cohn-kanade-images"]
     for sequence in (each for person in _subfolders(frames) for each in _subfolders(person)):
@@ -257,20 +274,21 @@ def _ckplus_label(file: Path) -> int | None:
 def _jaffe(folder: Path, _names) -> Labelled | None:
     """The second part of a name is its emotion: KA.AN1.39.tiff is KA's first angry face."""
     found = Labelled("jaffe")
-    for file in (file for place in _within(folder, 1) for file in _pictures(place, found)):
+    for file in (file for place in _within(folder) for file in _pictures(place, found)):
         code = re.match(r"[A-Z]{2}\.([A-Z]{2})\d+\.\d+\.", file.name.upper())
         if code and code[1] in _JAFFE:
             found.paths.append(str(file))
             found.emotions.append(EMOTIONS.index(_JAFFE[code[1]]))
         else:
             found.skipped.append((str(file), "not named as JAFFE's pictures are"))
-    return found if found.paths else None
+    # A few among many others are a collection, which its folders sort.
+    return found if len(found.paths) > len(found.skipped) else None
 
 
 def _ferg(folder: Path, _names) -> Labelled | None:
     """Six drawn characters; aia/aia_anger holds the angry faces of aia."""
     found = Labelled("ferg")
-    for character in _within(folder, 2):
+    for character in _within(folder):
         for sub in _subfolders(character):
             who, _, word = sub.name.lower().rpartition("_")
             if who == character.resolve().name.lower() and word in WORDS:

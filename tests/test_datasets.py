@@ -50,7 +50,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("split", ["", "train/"])
+@pytest.mark.parametrize("split", ["", "train/", "archive/images/train/"])
 @pytest.mark.parametrize("ending", ["png", "BMP", "tiff"])
 def test_plain_folders_by_their_usual_names(tmp_path, split, ending):
     plain(tmp_path, lambda name: split + NAMES[name], ending)
@@ -91,6 +91,15 @@ def test_two_splits_are_read_together_and_stray_files_told(tmp_path):
     assert sorted(p[len(str(tmp_path)) :] for p, _ in found.skipped) == [
         "/extra/stray.png", "/test/happy/inner", "/train/stray.png",
     ]  # fmt: skip
+
+
+def test_only_the_first_level_with_emotions_counts(tmp_path):
+    save(tmp_path / "set" / "train" / "sad" / "a.png", FACES["sadness"][0])
+    save(tmp_path / "set" / "train" / "sad" / "happy" / "b.png", FACES["happiness"][0])
+    save(tmp_path / "extra" / "inner" / "deeper" / "happy" / "c.png", FACES["happiness"][0])
+    found = datasets.read(tmp_path)
+    assert list(shown(found).values()) == ["sadness"]
+    assert [reason for _, reason in found.skipped] == ["a folder in an emotion's folder"]
 
 
 def test_an_unknown_name_is_told_with_those_known(tmp_path):
@@ -204,8 +213,10 @@ def test_ckplus_without_its_labels_or_a_picture(tmp_path):
     (tmp_path / "cohn-kanade-images/S009/001/S009_001_00000003.png").unlink()
     assert "S009_001_00000003.png is missing" in datasets.read(tmp_path).damaged[0][1]
     shutil.rmtree(tmp_path / "Emotion")
-    with pytest.raises(FerlibError, match=r"without the folder Emotion(?s:.*)Emotion_labels\.zip"):
-        datasets.read(tmp_path)
+    for folder in (tmp_path, tmp_path / "cohn-kanade-images"):
+        said = r"without the folder Emotion(?s:.*)both(?s:.*)Emotion_labels\.zip"
+        with pytest.raises(FerlibError, match=said):
+            datasets.read(folder)
 
 
 def test_kaggles_ck48_is_plain_folders(tmp_path):
@@ -281,7 +292,7 @@ def test_a_csv_that_is_none_is_told(tmp_path):
 # ---------------------------------------------------------------- JAFFE, FERG
 
 
-@pytest.mark.parametrize("inside", [".", "jaffe"])
+@pytest.mark.parametrize("inside", [".", "jaffe", "archive/jaffedbase/jaffe"])
 def test_jaffe(tmp_path, inside):
     codes = {"AN": 4, "DI": 5, "FE": 6, "HA": 1, "NE": 0, "SA": 3, "SU": 2}
     for number, (code, emotion) in enumerate(codes.items()):
@@ -295,6 +306,13 @@ def test_jaffe(tmp_path, inside):
     for path, name in shown(found).items():
         assert codes[os.path.basename(path)[3:5]] == EMOTIONS.index(name)
     assert [reason for _, reason in found.skipped] == ["not named as JAFFE's pictures are"]
+
+
+def test_a_few_of_jaffes_among_others_are_sorted_by_their_folders(tmp_path):
+    for name in ("KA.AN1.39.tiff", "a.png", "b.png"):
+        save(tmp_path / "angry" / name, FACES["anger"][0])
+    found = datasets.read(tmp_path)
+    assert found.kind == "folders" and found.emotions == [4, 4, 4]
 
 
 def test_ferg(tmp_path):
