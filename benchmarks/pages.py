@@ -104,6 +104,30 @@ def accuracy_block() -> str:
     return "\n\n".join(parts)
 
 
+# ---------------------------------------------------------------- how robust
+
+
+def robust_block() -> str:
+    """Accuracy under each degradation, and the plot beside it."""
+    if not (ROOT / "results" / "robust.json").is_file():
+        return "Not measured yet: `python benchmarks/robust.py` does."
+    report = result("robust")
+    known, first = report["conditions"], report["table"][0]["accuracy"]
+    lines = [
+        f"What worse pictures cost the shipped net: {SPLITS[known['split']]} by "
+        f"`{known['protocol']}`, n = {known['n']:,}, each degraded at its own 48 x 48 pixels "
+        f"(`{known['command']}`; [drawn as bars](results/robust.png)).",
+        "",
+        "| pictures | accuracy | change, points | balanced |",
+        "|---|---|---|---|",
+    ]
+    for row in report["table"]:
+        change = f"{100 * (row['accuracy'] - first):+.1f}" if row is not report["table"][0] else ""
+        shown = f"{row['accuracy']:.1%} | {change} | {row['balanced_accuracy']:.1%}"
+        lines.append(f"| {row['name']} | {shown} |")
+    return "\n".join(lines)
+
+
 # ---------------------------------------------------------------- how fast
 
 
@@ -154,8 +178,8 @@ def speed_run(report: dict) -> str:
 
 # ---------------------------------------------------------------- the pages
 
-BLOCKS = {"results": accuracy_block, "speed": speed_block}
-PAGES = {"README.md": ("results", "speed"), "model_store/README.md": ("results",)}
+BLOCKS = {"results": accuracy_block, "robust": robust_block, "speed": speed_block}
+PAGES = {"README.md": ("results", "robust", "speed"), "model_store/README.md": ("results",)}
 
 
 def between(name: str, text: str) -> str:

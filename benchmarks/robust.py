@@ -1,4 +1,4 @@
-"""What worse pictures cost the default net: accuracy under blur, noise, compression and the like.
+"""What worse pictures and crops cost the default net: accuracy under blur, noise, turning and more.
 
     FERLIB_DATA=... python benchmarks/robust.py
 
@@ -62,10 +62,15 @@ def turn(picture: np.ndarray, degrees: float, rng) -> np.ndarray:
 
 
 def cover(picture: np.ndarray, share: float, rng) -> np.ndarray:
-    """A middle-gray square over a share of the picture, somewhere inside."""
-    covered, side = picture.copy(), round((share * picture.size) ** 0.5)
-    top, left = (rng.integers(length - side + 1) for length in picture.shape)
-    covered[top : top + side, left : left + side] = 128
+    """A middle-gray rectangle, nearly square, over a share of the picture, somewhere inside."""
+    covered, area = picture.copy(), share * picture.size
+    height = round(area**0.5)
+    width = round(area / max(height, 1))
+    top, left = (
+        rng.integers(side - taken + 1)
+        for side, taken in zip(picture.shape, (height, width), strict=True)
+    )
+    covered[top : top + height, left : left + width] = 128
     return covered
 
 
@@ -75,6 +80,24 @@ def coarsen(picture: np.ndarray, share: float, _rng) -> np.ndarray:
     small = max(1, round(width * (1 - share))), max(1, round(height * (1 - share)))
     shrunk = Image.fromarray(picture).resize(small, Image.Resampling.BILINEAR)
     return np.asarray(shrunk.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def tighten(picture: np.ndarray, share: float, _rng) -> np.ndarray:
+    """Cut a share of the side away, evenly all around, and enlarge what is left."""
+    height, width = picture.shape
+    across, down = share * width / 2, share * height / 2
+    box = across, down, width - across, height - down
+    size, how = (width, height), Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(picture).resize(size, how, box))
+
+
+def move(picture: np.ndarray, share: float, rng) -> np.ndarray:
+    """By a share of the side, up, down, left or right by chance; the border repeats."""
+    by = round(share * picture.shape[0])
+    down, across = ((by, 0), (-by, 0), (0, by), (0, -by))[rng.integers(4)]
+    padded = np.pad(picture, by, mode="edge")
+    height, width = picture.shape
+    return padded[by - down : by - down + height, by - across : by - across + width]
 
 
 DEGRADATIONS: dict[str, tuple[Degradation, float]] = {
@@ -89,6 +112,8 @@ DEGRADATIONS: dict[str, tuple[Degradation, float]] = {
     "turned by 20 degrees": (turn, 20),
     "20 % covered": (cover, 0.2),
     "half resolution": (coarsen, 0.5),
+    "crop tighter by a fifth": (tighten, 0.2),
+    "crop moved by a tenth": (move, 0.1),
 }
 
 

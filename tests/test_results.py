@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import pages  # noqa: E402
+import robust  # noqa: E402
 
 REPORT = pages.result("ferplus")
 
@@ -63,6 +64,21 @@ def test_the_run_against_the_clock_passed_its_mark():
     report = pages.result("speedrun")
     assert report["passed"] and report["log"][-1]["valid_accuracy"] >= report["mark"]
     assert len(report["log"]) == report["recipe"]["epochs"] and report["test"]
+
+
+def test_robustness_is_of_the_shipped_net_on_the_whole_split():
+    if not (ROOT / "results" / "robust.json").is_file():
+        pytest.skip("benchmarks/robust.py was not run yet")
+    report = pages.result("robust")
+    known, rows = report["conditions"], report["table"]
+    same = {"split": "valid", "protocol": "fer2013new.csv", "tta": "none"}
+    run = next(r for r in REPORT["runs"] if same.items() <= r.items())
+    assert (known["weights"], known["n"]) == ("ferplus", run["n"])
+    assert rows[0]["accuracy"] == pytest.approx(run["accuracy"], abs=1e-4)
+    assert rows[0]["balanced_accuracy"] == pytest.approx(run["balanced_accuracy"], abs=1e-3)
+    assert [row["name"] for row in rows] == list(robust.DEGRADATIONS)
+    assert all(0 < row["accuracy"] <= rows[0]["accuracy"] + 0.01 for row in rows)
+    assert (ROOT / "results" / "robust.png").is_file()
 
 
 def test_every_result_states_its_conditions():

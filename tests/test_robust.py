@@ -16,7 +16,7 @@ import robust
 
 FACE = sample.draw("fear", np.random.default_rng(3), intensity=1.0)
 HOW = (robust.blur, robust.noise, robust.compress, robust.darken, robust.turn, robust.cover)
-HOW += (robust.coarsen,)
+HOW += (robust.coarsen, robust.tighten, robust.move)
 
 
 def rng():
@@ -83,12 +83,12 @@ def test_a_turn_is_of_that_many_degrees_to_both_sides(degrees):
     assert angles == {-degrees, degrees}
 
 
-def test_a_fifth_is_covered_by_one_square_inside():
+def test_a_fifth_is_covered_by_one_rectangle_inside():
     places = set()
     for seed in range(20):
         marked = robust.cover(np.zeros((48, 48), np.uint8), 0.2, np.random.default_rng(seed))
         y, x = np.nonzero(marked)
-        assert len(y) == (np.ptp(y) + 1) * (np.ptp(x) + 1) == 21 * 21  # 19 % of 48 x 48
+        assert len(y) == (np.ptp(y) + 1) * (np.ptp(x) + 1) == 21 * 22  # of 48 x 48
         assert set(marked[y, x]) == {128}
         places.add((y.min(), x.min()))
     assert len(places) > 10
@@ -99,6 +99,26 @@ def test_half_resolution_keeps_large_things_and_loses_small_ones():
     assert np.ptp(robust.coarsen(dots, 0.5, None)[4:-4, 4:-4].astype(int)) < 20
     ramp = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (48, 1))
     assert np.abs(robust.coarsen(ramp, 0.5, None)[:, 2:-2] - ramp[:, 2:-2].astype(int)).max() <= 3
+
+
+def test_a_tighter_crop_is_the_enlarged_middle():
+    picture = np.zeros((100, 100), np.uint8)
+    picture[10:90, 10:90], picture[30:70, 30:70] = 100, 200
+    tight = robust.tighten(picture, 0.2, None)
+    assert (tight[1:-1, 1:-1] >= 100).all() and (tight[26:74, 26:74] == 200).all()
+    assert (tight > 150).sum() == 50 * 50
+
+
+def test_a_moved_crop_is_moved_to_every_side_and_its_border_repeats():
+    ramp = np.add.outer(3 * np.arange(48), np.arange(48)).astype(np.uint8)
+    wanted = {(5, 0): 0, (-5, 0): 0, (0, 5): 0, (0, -5): 0}
+    for seed in range(20):
+        moved = robust.move(ramp, 0.1, np.random.default_rng(seed))
+        for down, across in wanted:
+            rows = (np.arange(48) - down).clip(0, 47)
+            columns = (np.arange(48) - across).clip(0, 47)
+            wanted[down, across] += np.array_equal(moved, ramp[np.ix_(rows, columns)])
+    assert sum(wanted.values()) == 20 and min(wanted.values()) > 0
 
 
 def test_table_and_plot(tmp_path):
