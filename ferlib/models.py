@@ -56,6 +56,13 @@ SPECS = {
         note="fewer channels where pictures are large, more where they are small: twice as fast, "
         "2.9 M",
     ),
+    "vgg13small": Spec(
+        ((2, 16), (2, 32), (3, 64), (3, 128)),
+        size=48,
+        dropout=(),
+        last_dropout=0.1,
+        note="a quarter of the paper's channels, half in the last block: 0.48 M",
+    ),
     "vgg-tiny": Spec(
         ((1, 16), (1, 32), (2, 64)),
         size=48,
