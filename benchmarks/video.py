@@ -94,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         make(folder / "clip.mp4", args.frames)
-        report = {"conditions": known, "net": fer.info.get("network"), "size": [640, 480]}
+        report = {"conditions": known, "net": fer.nets[0][1].get("network"), "size": [640, 480]}
         report["parts_ms"] = parts(folder / "clip.mp4", fer, folder, clock)
         report["whole"] = [
             {"every": every, "copy": copied, "ms": ms, "frames_per_second": round(1000 / ms, 1)}

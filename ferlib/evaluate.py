@@ -21,7 +21,7 @@ def evaluate(
     flip: bool = False,
     raw: bool = False,
 ) -> dict:
-    """Measure stored weights (default: the shipped net) on a split's majority images.
+    """Measure stored weights (default: the shipped net; a list is averaged) on majority images.
 
     `protocol` names the vote file that decides which images count and what they show;
     `raw` gives the net as it was trained, without its bias and temperature.
@@ -30,7 +30,8 @@ def evaluate(
     from ferlib.faces import Recognizer
 
     fer = Recognizer(weights=weights, flip=flip)
-    fer.info |= models.RAW if raw else {}
+    for _, info in fer.nets:
+        info |= models.RAW if raw else {}
     data = fer2013.load(folder)
     pictures, votes, _ = data.split(split, protocol)
     result = {"weights": fer.name, "split": split, "protocol": protocol}

@@ -44,18 +44,20 @@ class Recognizer:
     """Reads emotions from crops (`classify`) and photographs (call it). Threads may share one.
 
     `weights` is a prefix such as model_store/ferplus, or a name in the checkout's or the
-    installed package's model_store; `flip` averages each face with its mirror image; `detector`
-    finds the faces (`default_detector()`, `haar()`, `yunet(file)` or a function of one's own).
+    installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
+    averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
+    `haar()`, `yunet(file)` or a function of one's own).
     The same picture gives the same numbers every time.
     """
 
     def __init__(self, weights=None, ctx=None, flip: bool = False, detector: Detector = None):
         from ferlib import models, runtime  # here, because this loads MXNet
 
-        self.weights = find_weights(weights)
-        self.name = self.weights.name
+        several = weights if isinstance(weights, list | tuple) else [weights]
+        self.weights = [find_weights(one) for one in several]
+        self.name = "+".join(prefix.name for prefix in self.weights)
         ctx = ctx or runtime.contexts()[0]
-        self._net, self.info = models.load_weights(self.weights, ctx)
+        self.nets = [models.load_weights(prefix, ctx) for prefix in self.weights]
         self._flip = flip
         self._detect = detector or default_detector()
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
@@ -68,7 +70,9 @@ class Recognizer:
         from ferlib import models
 
         with self._lock:
-            return models.predict(self._net, _checked(crops), self.info, self._flip)
+            crops = _checked(crops)
+            rows = [models.predict(net, crops, info, self._flip) for net, info in self.nets]
+        return sum(rows) / np.float32(len(rows))
 
     def __call__(self, photo) -> list[Face]:
         """A path, bytes, PIL image or RGB array -> its faces, the largest first; [] if none."""

@@ -14,6 +14,7 @@ from ferlib.faces import Recognizer, crop
 
 FACES = ("auto", "crop", "find")  # how `evaluate_folder` comes to a face
 CROP_SIDE = 100  # "auto": a square picture of at most this side, in pixels, is a crop
+ENOUGH = 100  # fewer pictures say little about how frequent eight emotions are
 
 
 def evaluate_folder(
@@ -33,6 +34,7 @@ def evaluate_folder(
     face, and none found is a wrong answer; "auto" crops small squares (CROP_SIDE) and finds faces
     in the rest. `emotions` names the answers that are allowed (default: all eight). `out` is a CSV
     to write, one row a picture. `data` holds FER2013, whose training pictures are told apart.
+    `accuracy` is of each picture for itself; `adapted`, of the set as a whole, see `adapt`.
     Raises FerlibError; pictures that cannot be read are in the result's `unreadable`.
     """
     if faces not in FACES:
@@ -48,6 +50,7 @@ def evaluate_folder(
     result |= {"tta": "flip" if flip else "none"}
     result |= {"emotions": [labels.EMOTIONS[k] for k in np.flatnonzero(allowed)]}
     result |= _figures(read, found, allowed, data)
+    result["adapted"] = _adapted(read, found, allowed)
     if out:
         _write_answers(out, read, found, allowed)
     return result
@@ -81,7 +84,7 @@ class _Reading:
         if picture is None:
             self.scores[row] = None
             return
-        size = self.fer.info["input_size"]
+        size = self.fer.nets[0][1]["input_size"]
         self.crops[row] = images.resize([picture], size)[0]  # what `classify` would do, kept small
         if len(self.crops) == 256:
             self.flush()
@@ -159,6 +162,37 @@ def _training(read: _Reading, correct: np.ndarray, rows: list[int], data) -> dic
     return result | {"accuracy_without": _mean(correct[new])}
 
 
+def adapt(scores: np.ndarray, usual: np.ndarray, rounds: int = 100) -> np.ndarray:
+    """Scores (N, 8), as they were if the net knew how frequent emotions are among these pictures.
+
+    No label is used. The mean of the scores is a better guess of the frequencies than `usual` (8,),
+    those where the net was calibrated; scores weighted accordingly make a better one yet, and so on
+    (Saerens, Latinne and Decaestecker 2002, section 2.2: expectation and maximisation).
+    """
+    shares = usual
+    for _ in range(rounds):
+        weighted = scores * (shares / usual)
+        weighted /= weighted.sum(axis=1, keepdims=True)
+        shares = weighted.mean(axis=0)
+    return weighted
+
+
+def _adapted(read: _Reading, found, allowed: np.ndarray) -> dict | None:
+    """accuracy by `adapt`, a face not found being wrong, and shares, the frequencies it guesses.
+
+    None where the weights do not tell their usual frequencies, or the pictures are too few.
+    """
+    usual = read.fer.info.get("shares")
+    seen = [row for row, scores in sorted(read.scores.items()) if scores is not None]
+    if not usual or len(seen) < ENOUGH:
+        return None
+    scores = np.stack([read.scores[row] for row in seen]) * allowed
+    scores = adapt(scores.astype(float), np.array(usual))
+    correct = scores.argmax(axis=1) == np.array(found.emotions)[seen]
+    shares = dict(zip(labels.EMOTIONS, scores.mean(axis=0).round(4).tolist(), strict=True))
+    return {"accuracy": round(float(correct.sum() / len(read.scores)), 5), "shares": shares}
+
+
 def report(result: dict) -> str:
     """The figures of `evaluate_folder` as a few lines of text."""
     folder = os.fsencode(result["folder"]).decode(errors="replace")  # it can be any bytes
@@ -168,6 +202,9 @@ def report(result: dict) -> str:
         f"accuracy {result['accuracy']:.4f}   balanced {result['balanced_accuracy']:.4f}",
         *evaluate.emotion_lines(result["per_emotion"], result["counts"].values()),
     ]
+    if result["adapted"]:
+        known = result["adapted"]["accuracy"]
+        lines.append(f"adapted, without labels, to how frequent emotions are here: {known:.4f}")
     if result["not_found"]:
         where = result["accuracy_where_found"]
         also = "" if where is None else f"; {where:.4f} where one was found"

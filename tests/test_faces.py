@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,15 @@ def fer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return tiny_weights(tmp_path_factory.mktemp("tiny"))
+
+
+def copied(prefix, target: Path, change: dict) -> Path:
+    """A net's three files under another name, with another JSON."""
+    for tail in ("-symbol.json", "-0000.params", ".json"):
+        Path(f"{target}{tail}").write_bytes(Path(f"{prefix}{tail}").read_bytes())
+    info = json.loads(Path(f"{target}.json").read_text())
+    Path(f"{target}.json").write_text(json.dumps(info | change))
+    return target
 
 
 def overlap(a, b) -> float:
@@ -100,6 +110,12 @@ class Watched:
         return self.net(batch)
 
 
+def watch(fer) -> Watched:
+    ((net, info),) = fer.nets
+    fer.nets = [(Watched(net), info)]
+    return fer.nets[0][0]
+
+
 def test_many_photographs_are_one_batch_and_each_as_if_alone(tiny, tmp_path):
     fer = ferlib.Recognizer(tiny)
     path = tmp_path / "photo.png"
@@ -107,7 +123,7 @@ def test_many_photographs_are_one_batch_and_each_as_if_alone(tiny, tmp_path):
     twice = np.hstack([astronaut(), astronaut()[:, ::-1]])
     photos = [astronaut(), np.full((90, 90, 3), 50, np.uint8), twice, path]
     alone = [fer(photo) for photo in photos]
-    fer._net = net = Watched(fer._net)
+    net = watch(fer)
     together = fer.many(iter(photos))
     assert [len(array) for array in net.seen] == [4]
     assert [len(found) for found in together] == [1, 0, 2, 1]
@@ -159,7 +175,7 @@ def test_the_served_array_is_the_evaluated_one_to_the_bit(tiny):
     """Down to what reaches the net: a data set's rows in one batch, and the same rows as PNGs."""
     rows = np.random.default_rng(1).integers(0, 256, (5, 48, 48), dtype=np.uint8)
     fer = ferlib.Recognizer(tiny)
-    fer._net = net = Watched(fer._net)
+    net = watch(fer)
     fer.classify(rows)  # as `evaluate` does
     (evaluated,) = net.seen
     for row, wanted in zip(rows, evaluated, strict=True):
@@ -178,6 +194,16 @@ def test_probabilities_are_the_nets_with_its_temperature(tiny):
     logits = net(mx.nd.array(images.prepare(rows, 48, "standardise"))) / info["temperature"]
     wanted = mx.nd.softmax(logits).asnumpy()  # MXNet's own softmax
     np.testing.assert_allclose(ferlib.Recognizer(tiny).classify(rows), wanted, atol=1e-6)
+
+
+def test_several_nets_are_averaged(tiny, tmp_path):
+    other = copied(tiny, tmp_path / "other", {"temperature": 3.0})
+    rows = np.random.default_rng(4).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    each = [ferlib.Recognizer(prefix).classify(rows) for prefix in (tiny, other)]
+    fer = ferlib.Recognizer([tiny, other])
+    np.testing.assert_allclose(fer.classify(rows), np.mean(each, axis=0), atol=1e-6)
+    assert fer.name == f"{Path(tiny).name}+other"
+    assert fer.classify(rows).dtype == np.float32
 
 
 def test_flip_averages_with_the_mirror_image(tiny):
@@ -265,10 +291,7 @@ def test_missing_json_is_named(tiny, tmp_path):
     ids=lambda change: f"{next(iter(change.items()))}"[:30],
 )
 def test_json_of_another_net_is_refused(tiny, tmp_path, change):
-    for tail in ("-symbol.json", "-0000.params", ".json"):
-        (tmp_path / f"net{tail}").write_bytes((tiny.parent / f"tiny{tail}").read_bytes())
-    info = json.loads((tmp_path / "net.json").read_text())
-    (tmp_path / "net.json").write_text(json.dumps(info | change))
+    copied(tiny, tmp_path / "net", change)
     with pytest.raises(FerlibError, match=r"net\.json"):
         ferlib.Recognizer(tmp_path / "net")
 
