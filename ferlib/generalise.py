@@ -182,12 +182,12 @@ def _adapted(read: _Reading, found, allowed: np.ndarray) -> dict | None:
 
     None where the weights do not tell their usual frequencies, or the pictures are too few.
     """
-    usual = read.fer.info.get("shares")
+    usual = [info.get("shares") for _, info in read.fer.nets]
     seen = [row for row, scores in sorted(read.scores.items()) if scores is not None]
-    if not usual or len(seen) < ENOUGH:
+    if not all(usual) or len(seen) < ENOUGH:
         return None
     scores = np.stack([read.scores[row] for row in seen]) * allowed
-    scores = adapt(scores.astype(float), np.array(usual))
+    scores = adapt(scores.astype(float), np.mean(usual, axis=0))
     correct = scores.argmax(axis=1) == np.array(found.emotions)[seen]
     shares = dict(zip(labels.EMOTIONS, scores.mean(axis=0).round(4).tolist(), strict=True))
     return {"accuracy": round(float(correct.sum() / len(read.scores)), 5), "shares": shares}

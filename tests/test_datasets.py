@@ -480,6 +480,46 @@ def test_validation_faces_as_a_folder_score_as_they_do_in_the_split(tmp_path):
     assert wanted > 0.7
 
 
+def test_adapting_finds_the_frequencies_and_bayes_answers():
+    rng = np.random.default_rng(0)
+    usual, here = np.array([0.6, 0.3, 0.05, 0.05]), np.array([0.05, 0.15, 0.4, 0.4])
+    truth = rng.choice(4, 4000, p=here)
+    points = np.eye(4)[truth] * 2 + rng.normal(size=(4000, 4))  # four Gaussians, deviation 1
+
+    def posterior(prior):
+        likely = np.exp(2 * points) * prior  # of each mean, without what they share
+        return likely / likely.sum(axis=1, keepdims=True)
+
+    adapted = generalise.adapt(posterior(usual), usual)
+    np.testing.assert_allclose(adapted.mean(axis=0), here, atol=0.02)
+    best = np.mean(posterior(here).argmax(axis=1) == truth)
+    assert np.mean(posterior(usual).argmax(axis=1) == truth) < best - 0.1
+    assert np.mean(adapted.argmax(axis=1) == truth) > best - 0.01
+
+
+def test_adapted_figures_are_told_beside_the_plain_ones(tmp_path, fer, no_fer2013, monkeypatch):
+    plain(tmp_path / "set")
+    monkeypatch.setattr(generalise, "ENOUGH", 24)
+    shutil.copytree(
+        fer.weights[0].parent, tmp_path / "nets", ignore=shutil.ignore_patterns("*.mar")
+    )
+    file = tmp_path / "nets" / f"{fer.name}.json"
+    info = json.loads(file.read_text()) | {"shares": [0.3, 0.3, 0.1, 0.1, 0.1, 0.04, 0.04, 0.02]}
+    file.write_text(json.dumps(info))
+    where = {"weights": tmp_path / "nets" / fer.name, "folder": tmp_path / "set"}
+    result = generalise.evaluate_folder(**where)
+    scores = fer.classify(np.concatenate([FACES[name] for name in sorted(EMOTIONS)]))
+    truth = np.repeat([EMOTIONS.index(name) for name in sorted(EMOTIONS)], 3)
+    assert result["accuracy"] == pytest.approx(np.mean(scores.argmax(axis=1) == truth), abs=1e-5)
+    weighted = generalise.adapt(scores.astype(float), np.array(info["shares"]))
+    wanted = np.mean(weighted.argmax(axis=1) == truth)
+    assert result["adapted"]["accuracy"] == pytest.approx(wanted, abs=1e-5)
+    assert sum(result["adapted"]["shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert "without labels" in generalise.report(result)
+    monkeypatch.setattr(generalise, "ENOUGH", 25)
+    assert generalise.evaluate_folder(**where)["adapted"] is None
+
+
 @pytest.mark.parametrize("kind", ["ckplus", "ckextended", "jaffe", "ferg"])
 def test_every_layout_is_measured(tmp_path, kind, no_fer2013):
     if kind == "ckplus":
