@@ -157,6 +157,12 @@ def _predict(args) -> None:
     predict.run(args)
 
 
+def _explain(args) -> None:
+    from ferlib import explain
+
+    explain.run(args)
+
+
 def _pack(args) -> dict:
     from ferlib import archive
 
@@ -284,7 +290,7 @@ def _evaluate_arguments(evaluate) -> None:
     add = evaluate.add_argument
     add("--split", choices=("train", "valid", "test"), help="of FER2013 (default: valid)")
     add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
-    _weights_arguments(evaluate)
+    _weights_arguments(evaluate, nargs="+")
     add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
     evaluate.set_defaults(refuse=evaluate.error)
     add = evaluate.add_argument_group("other data sets, instead of a split").add_argument
@@ -346,6 +352,8 @@ def port(text: str) -> int:
 def _use_commands(commands) -> None:
     predict = _add(commands, "predict", _predict, "read the emotions in photographs and videos")
     _predict_arguments(predict)
+    explain = _add(commands, "explain", _explain, "draw what in a face speaks for its emotion")
+    _explain_arguments(explain)
     pack = _add(commands, "pack", _pack, "pack a net into an archive for Multi Model Server")
     pack.add_argument("--weights", default=None, metavar="PREFIX", help="default: the shipped net")
     pack.add_argument("--out", default="model_store/fer.mar", metavar="FILE")
@@ -386,14 +394,25 @@ def _predict_arguments(predict) -> None:
         metavar="SECONDS",
         help="over how long videos' scores are averaged",
     )
-    _weights_arguments(predict)
+    _weights_arguments(predict, action="append")  # with nargs it would swallow photographs
 
 
-def _weights_arguments(command) -> None:
-    command.add_argument("--weights", metavar="PREFIX", help="default: the shipped net")
-    command.add_argument(
-        "--tta", choices=("none", "flip"), default="none", help="also read mirrored"
-    )
+def _explain_arguments(explain) -> None:
+    explain.set_defaults(jsonl=None, csv=None, timeline=None)  # what predict writes besides
+    add = explain.add_argument
+    add("photos", nargs="+", metavar="PHOTO", help="picture, folder or 'pattern*'")
+    add("--out", default="explained", metavar="FOLDER", help="where the heat maps go")
+    about = f"one of {', '.join(EMOTIONS)} (default: each face's own)"
+    add("--emotion", choices=EMOTIONS, metavar="NAME", help=about)
+    add("--crop", action="store_true", help="pictures are faces already, framed as FER2013's")
+    add("--occlusion", action="store_true", help="hide one place after another: slower, plainer")
+    add("--weights", metavar="PREFIX", help="default: the shipped net")
+
+
+def _weights_arguments(command, **how) -> None:
+    add = command.add_argument
+    add("--weights", metavar="PREFIX", help="default: the shipped net; several are averaged", **how)
+    add("--tta", choices=("none", "flip"), default="none", help="also read mirrored")
 
 
 if __name__ == "__main__":

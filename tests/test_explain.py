@@ -1,13 +1,15 @@
 """Maps that lie where the net looks: by gradients, checked by formula, and by hiding places."""
 
+import json
 import os
+import resource
 
 import numpy as np
 import pytest
 from PIL import Image
 from serving import any_weights, astronaut, tiny_weights
 
-from ferlib import EMOTIONS, explain, faces, fer2013, images, labels, models, sample
+from ferlib import EMOTIONS, cli, explain, faces, fer2013, images, labels, models, sample
 from ferlib.errors import FerlibError
 
 mx = models.mx
@@ -142,7 +144,7 @@ def test_slopes_are_those_of_finite_differences(name, layer, drawn):
     assert (wanted * found).sum() / (wanted**2).sum() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["vgg13bn", "vgg13lean", "vgg-tiny"])
+@pytest.mark.parametrize("name", [name for name, spec in models.SPECS.items() if not spec.dense])
 def test_with_averaged_features_grad_cam_is_cam(name, drawn):
     """Zhou et al. 2016: then the dense layer's weights are the gradients' means, but for a factor.
 
@@ -204,12 +206,19 @@ def test_squares_side_by_side_show_each_ones_fall(tiny, drawn):
             np.testing.assert_allclose(square, plain - changed, atol=1e-5)
 
 
-@pytest.mark.parametrize(("side", "stride"), [(None, None), (7, 5), (48, 1), (1, 1), (9, 9)])
-def test_squares_cover_every_pixel(side, stride):
+@pytest.mark.parametrize(("side", "stride"), [(12, 4), (12, 6), (48, 24), (1, 1), (9, 9), (7, 5)])
+def test_squares_cover_every_pixel_alike(side, stride):
     squares = explain._squares(48, side, stride)
-    assert squares.any(axis=0).all()
-    assert (squares.sum(axis=(1, 2)) == (side or 12) ** 2).all()
+    often = squares.sum(axis=0)
+    assert often.min() >= (side // stride) ** 2
+    assert often.max() <= (-(-side // stride)) ** 2
+    assert squares.sum(axis=(1, 2)).max() == side**2 and squares.any(axis=(1, 2)).all()
     assert len(np.unique(squares.reshape(len(squares), -1), axis=0)) == len(squares)
+
+
+@pytest.mark.parametrize("size", [48, 64])
+def test_hiding_takes_81_predictions(size):
+    assert explain._squares(size, None, None).shape == (81, size, size)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(0, 1), (49, 1), (8, 0), (8, 9), (-3, -3)])
@@ -277,6 +286,16 @@ def test_one_emotion_many_or_the_answer(tiny, drawn, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_the_answer_is_that_of_prediction_which_has_a_bias(tiny, drawn, method):
+    net, info = tiny
+    info = info | {"bias": [0, 0, 0, 0, 0, 0, 4.0, 0]}
+    assert (models.predict(net, drawn[:3], info).argmax(axis=1) == EMOTIONS.index("fear")).all()
+    found = method(net, drawn[:3], info)
+    np.testing.assert_array_equal(found, method(net, drawn[:3], info, "fear"))
+    assert found.any() and not np.allclose(found, method(net, drawn[:3], info, "neutral"))
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "wrong", ["joy", ["fear", "joy"], ["Fear", "anger"], [None, "fear"], [3, 4]]
 )
@@ -317,3 +336,97 @@ def test_the_surest_crops_of_each_emotion(tiny, drawn):
         wanted = explain.grad_cam(net, drawn[found.rows[k]], info, name)
         np.testing.assert_allclose(found.heats[k], wanted, atol=1e-3)
     assert explain.surest(net, drawn[:2], info).rows.shape == (8, 2)
+
+
+# ---------------------------------------------------------------- ferlib explain
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory, drawn):
+    """A net that has learnt nothing, and pictures: one face, a crop, no face, no picture."""
+    folder = tmp_path_factory.mktemp("album")
+    Image.fromarray(astronaut()).save(folder / "astronaut.png")
+    Image.fromarray(drawn[1]).save(folder / "crop.png")
+    Image.new("RGB", (80, 60), "gray").save(folder / "empty.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG and no more")
+    tiny_weights(folder)
+    return folder
+
+
+def told(album, out, *words) -> int:
+    """The exit status of `ferlib explain` on pictures of the album, by name."""
+    names = [str(album / word) if "." in word else word for word in words]
+    return cli.main(["explain", *names, "--weights", str(album / "tiny"), "--out", str(out)])
+
+
+def picture(path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"), int)
+
+
+def coloured(array) -> float:
+    """The share of pixels whose red is well above their blue, as only in hot places."""
+    return float((array[..., 0] - array[..., 2] > 60).mean())
+
+
+def test_a_photograph_gives_a_picture_of_its_face_under_heat(album, tmp_path, capsys):
+    assert told(album, tmp_path / "o", "astronaut.png", "empty.png", "--json") == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+    face, empty = answer["photos"]
+    assert len(face["faces"]) == 1 and empty["faces"] == [] and "drawn" not in empty
+    assert [str(path) for path in (tmp_path / "o").iterdir()] == [face["drawn"]]
+    drawn = picture(face["drawn"])
+    assert drawn.shape[1] > 500 and coloured(drawn[:, drawn.shape[1] // 2 :]) > 0.02
+
+
+def test_what_is_drawn_depends_on_what_was_asked(album, tmp_path, capsys):
+    asked = [(), ("--emotion", "fear"), ("--occlusion",), ("--crop", "--emotion", "fear")]
+    for words in asked:
+        assert told(album, tmp_path, "astronaut.png", *words) == 0
+    made = [tmp_path / f"astronaut.png-ferlib{k}.png" for k in ("", 2, 3, 4)]
+    assert sorted(tmp_path.iterdir()) == sorted(made)  # none written over, nothing half done
+    assert len({path.read_bytes() for path in made}) == 4
+    assert capsys.readouterr().out.count("(0, 0, 512, 512)") == 1  # the whole picture as a crop
+
+
+def test_crops_are_not_cut_again(album, tmp_path, capsys):
+    assert told(album, tmp_path, "crop.png", "--crop", "--json") == 0
+    (photo,) = json.loads(capsys.readouterr().out.splitlines()[-1])["photos"]
+    assert photo["faces"][0]["box"] == [0, 0, 48, 48]
+    net, info = models.load_weights(album / "tiny")
+    scores = models.predict(net, [np.asarray(Image.open(album / "crop.png"))], info)[0]
+    assert list(photo["faces"][0]["scores"].values()) == pytest.approx(scores, abs=1e-5)
+
+
+def test_what_cannot_be_explained_is_told_and_the_others_done(album, tmp_path, capsys):
+    words = ("broken.png", "astronaut.png", "clip.mp4", "--json")
+    assert told(album, tmp_path / "o", *words) == 1
+    out, error = capsys.readouterr()
+    assert len(error.strip().splitlines()) <= 2 and "broken.png is not a picture" in error
+    answer = json.loads(out.splitlines()[-1])
+    assert [len(one["faces"]) for one in answer["photos"]] == [1]
+    assert len(list((tmp_path / "o").iterdir())) == 1
+    assert "is a video" in answer["failed"][1]["message"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(album, tmp_path, capsys):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        assert told(album, tmp_path / "o", "astronaut.png") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot write" in capsys.readouterr().err
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_a_file_in_the_folders_place_is_a_plain_error(album, capsys):
+    assert told(album, album / "crop.png", "astronaut.png") == 1
+    assert "cannot make" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("a.png", "--emotion", "joy")])
+def test_wrong_usage_is_exit_2(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["explain", *words])
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2
