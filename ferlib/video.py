@@ -6,6 +6,7 @@ flow of points in its box. The net reads every face of every frame. Needs OpenCV
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -43,24 +44,26 @@ class Video:
 
     def __init__(self, source):
         self.name, self.live = str(source), isinstance(source, int)
-        _check_file(source)
-        with _quiet():
-            self._capture = cv2.VideoCapture(source if self.live else str(source))
+        self._capture = _captured(source)
         if not self._capture.isOpened():
             self._capture.release()
             what = f"no camera {source} can be opened" if self.live else f"{source} is not a video"
-            why = "" if self.live else " that can be read, or broke off before its index"
+            why = ": is one there?" if self.live else " that can be read, or has lost its index"
             raise FerlibError(what + why, "not_a_video")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 1 <= fps <= 1000 else 25.0  # cameras may say 0, damaged files anything
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.count = int(count) if not self.live and 0 < count < 1e9 else None
-        self.read = 0
+        self.read, self._seconds = 0, 0.0
 
     @property
     def broke_off(self) -> bool:
-        # Some formats hold no count and OpenCV works it out from the duration, a little off.
-        return self.count is not None and self.read < self.count - max(2, 0.02 * self.count)
+        # Where a format holds no count, OpenCV makes one of duration and rate, which misleads if
+        # the rate varies: the duration has to be short as well.
+        if self.count is None:
+            return False
+        least = self.count - max(2, 0.02 * self.count)
+        return self.read < least and self._seconds * self.fps < least
 
     def __iter__(self) -> Iterator[Frame]:
         started, seconds = time.monotonic(), -1 / self.fps
@@ -75,7 +78,7 @@ class Video:
                 now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             # Time goes forward whatever a damaged file says.
             seconds = now if seconds < now < 1e7 else seconds + 1 / self.fps
-            self.read += 1
+            self.read, self._seconds = self.read + 1, seconds
             yield Frame(self.read - 1, round(seconds, 4), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
 
     def close(self) -> None:
@@ -94,16 +97,35 @@ def frames(source) -> Iterator[Frame]:
         yield from video
 
 
-def _check_file(source) -> None:
+def _captured(source) -> cv2.VideoCapture:
+    """OpenCV's reader, opened or not. Raises FerlibError for a file that cannot be one."""
     if isinstance(source, int) or "://" in str(source):
-        return
+        with _quiet():
+            return cv2.VideoCapture(source)
     try:
-        with open(source, "rb") as file:
-            empty = Path(source).is_file() and not file.read(1)
+        with open(_regular(source), "rb") as file, _quiet():
+            if not file.read(1):
+                raise FerlibError(f"{source} is empty: expected a video", "empty_body")
+            return cv2.VideoCapture(_name_for_opencv(source, file.fileno()))
     except OSError as error:
         raise FerlibError(f"cannot read {source}: {error.strerror}", "not_readable") from None
-    if empty:
-        raise FerlibError(f"{source} is empty: expected a video", "empty_body")
+
+
+def _regular(path):
+    """The path, unless it is a folder, pipe or device, where reading might wait for ever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise FerlibError(f"{path} is no regular file: expected a video", "not_a_video")
+    return path
+
+
+def _name_for_opencv(path, opened: int) -> str:
+    """Absolute, as `a:b.mp4` reads like a protocol; by number where the name is not Unicode."""
+    name = os.path.abspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # OpenCV would crash
+        return f"/dev/fd/{opened}"
+    return name
 
 
 class _quiet:
@@ -125,9 +147,14 @@ MISSES = 2  # looks in a row without the face before the flow alone is no longer
 _SAME, _SAME_GUESSED = 0.3, 0.1  # least IoU with a followed box, and with one that was guessed
 _CROSSING = 0.05  # IoU of two boxes from which the flow may follow the wrong face
 _STEADY = 0.2  # seconds: the time constant of a box's speed
+# Least correlation of two patches of one face: 3 of 100 pairs of different FER2013 faces are more
+# alike, 2 of 100 faces that were turned, blurred and darkened are less.
+_ALIKE = 0.6
+_TINY = (32, 24)  # to which frames are shrunk to see a cut,
+_CHANGED, _SHOT = 12.0, 0.6  # by gray levels changed more, and correlation less than these
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """One face over time. `box` is float (x, y, w, h); `id` counts from 1 and is never reused."""
 
@@ -139,6 +166,8 @@ class Track:
     misses: int = 0
     speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # pixels per second
     looked: tuple[np.ndarray, float] | None = None  # box and seconds when last detected
+    patch: np.ndarray | None = None  # gray (24, 24): what it was like in the last frame
+    look: np.ndarray | None = None  # the same, a running mean over the detections
     _mean: np.ndarray | None = None
     _weight: float = 0.0
     _read: float = 0.0
@@ -160,7 +189,7 @@ class Tracker:
     """Follows faces: `find(picture) -> boxes, confidences` every n-th frame, flow between.
 
     It also looks when a face was lost and while two boxes touch: then speed, not flow, tells who
-    is who.
+    is who. A number ends at a cut, and is not passed on to a face that looks otherwise.
     """
 
     def __init__(self, find: Callable, every: int = EVERY):
@@ -170,25 +199,28 @@ class Tracker:
 
     def update(self, picture: np.ndarray, seconds: float) -> list[Track]:
         """The next frame, RGB (H, W, 3), and its time -> the tracks seen in it, by id."""
-        gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        gray = _Gray(picture)
+        if self._gray is not None and is_cut(self._gray.pixels, gray.pixels):
+            self._tracks, self._due = [], 0
         if self._follow(gray, seconds - self._seconds) or self._due <= 0:
-            self._look(picture, seconds)
+            self._look(picture, gray, seconds)
             self._due = self._every
         self._due -= 1
-        self._tracks = [t for t in self._tracks if _alive(t, gray.shape, seconds)]
+        self._tracks = [t for t in self._tracks if _alive(t, picture.shape, seconds)]
         for track in self._shown():
             track.seen = seconds
+            track.patch = None if self._touched(track) else gray.patch(track.box)
         self._gray, self._seconds = gray, seconds
         return self._shown()
 
     def _shown(self) -> list[Track]:
         return [t for t in self._tracks if t.visible]
 
-    def _follow(self, gray: np.ndarray, passed: float) -> bool:
+    def _follow(self, gray: "_Gray", passed: float) -> bool:
         """Move every box to the new frame; True when the detector should look at the result."""
         shown = self._shown()
         apart = [t for t in shown if not self._touched(t)]
-        moved = iter(flow(self._gray, gray, [t.box for t in apart]))
+        moved = iter(_flow(self._gray, gray, apart))
         for track in self._tracks:
             box = next(moved) if track in apart else _shifted(track.box, track.speed * passed)
             if box is None:
@@ -198,53 +230,79 @@ class Tracker:
         return len(apart) < len(shown) or not all(t.visible for t in apart)
 
     def _touched(self, track: Track) -> bool:
-        others = (t for t in self._tracks if t is not track)
-        return any(overlap(track.box, other.box) > _CROSSING for other in others)
+        others = (t.box for t in self._tracks if t is not track)
+        return _touches(track.box, others)
 
-    def _look(self, picture: np.ndarray, seconds: float) -> None:
+    def _look(self, picture: np.ndarray, gray: "_Gray", seconds: float) -> None:
         """Bring the tracks in line with the detector; faces that belong to none start new ones."""
-        boxes, confidences = self._find(picture)
-        free, shown, confirmed = set(range(len(boxes))), self._shown(), set()
+        found, shown, confirmed = _detections(gray, *self._find(picture)), self._shown(), set()
+        free = list(found)
         followed = [(t, t.box) for t in shown]
         guessed = [(t, _guess(t, seconds)) for t in self._tracks]
         for places, least in ((followed, _SAME), (guessed, _SAME_GUESSED)):
-            places = [(t, place) for t, place in places if t.id not in confirmed]
-            for track, row in _pairs(places, boxes, free, least):
-                free.remove(row)
-                confirmed.add(track.id)
-                _confirm(track, boxes[row], float(confidences[row]), seconds)
+            places = [(t, place) for t, place in places if t not in confirmed]
+            for track, one in _pairs(places, free, least):
+                free.remove(one)
+                confirmed.add(track)
+                _confirm(track, one, seconds)
         for track in shown:
-            if track.id not in confirmed:
-                track.misses += 1
-                doubled = any(overlap(track.box, box) > _SAME for box in boxes)
-                if doubled or track.misses >= MISSES:
-                    _hide(track, seconds)
-        for row in sorted(free):
+            if track not in confirmed:
+                _miss(track, found, seconds)
+        for one in free:
             self._last += 1
-            self._tracks.append(Track(self._last, boxes[row], 0.0, seconds))
-            _confirm(self._tracks[-1], boxes[row], float(confidences[row]), seconds)
+            self._tracks.append(Track(self._last, one.box, one.confidence, seconds))
+            _confirm(self._tracks[-1], one, seconds)
 
 
-def _pairs(places, boxes, free: set[int], least: float) -> list[tuple[Track, int]]:
-    """Tracks and rows of boxes that belong together, the best overlap first, each used once."""
-    every = [(overlap(place, boxes[row]), t, row) for t, place in places for row in sorted(free)]
-    tracks, rows = {}, set()
-    for common, track, row in sorted(every, key=lambda one: -one[0]):
-        if common >= least and track.id not in tracks and row not in rows:
-            tracks[track.id] = track, row
-            rows.add(row)
-    return list(tracks.values())
+@dataclass(frozen=True, eq=False)
+class _Detection:
+    box: np.ndarray
+    confidence: float
+    patch: np.ndarray | None  # None where another head may cover it
 
 
-def _confirm(track: Track, box: np.ndarray, confidence: float, seconds: float) -> None:
+def _detections(gray: "_Gray", boxes, confidences) -> list[_Detection]:
+    wide = [_wider(box) for box in boxes]
+    alone = [not _touches(box, wide[:row] + wide[row + 1 :]) for row, box in enumerate(wide)]
+    patches = [gray.patch(box) if lone else None for box, lone in zip(boxes, alone, strict=True)]
+    rows = zip(boxes, confidences, patches, strict=True)
+    return [_Detection(box, float(sure), patch) for box, sure, patch in rows]
+
+
+def _pairs(places, found: list[_Detection], least: float) -> list[tuple[Track, _Detection]]:
+    """Tracks and detections that belong together, the best overlap first, each used once."""
+    every = [
+        (overlap(place, one.box), track, one)
+        for track, place in places
+        for one in found
+        if track.visible or alike(track.look, one.patch)
+    ]
+    pairs = {}
+    for common, track, one in sorted(every, key=lambda each: -each[0]):
+        if common >= least and track not in pairs and one not in pairs.values():
+            pairs[track] = one
+    return list(pairs.items())
+
+
+def _confirm(track: Track, found: _Detection, seconds: float) -> None:
     """Halfway to the detector's box, as its boxes tremble; all the way after a gap."""
-    track.box = (track.box + box) / 2 if track.visible else box
+    track.box = (track.box + found.box) / 2 if track.visible else found.box
     if track.looked and seconds > track.looked[1]:
         passed = seconds - track.looked[1]
         moved = (track.box - track.looked[0])[:2] + (track.box - track.looked[0])[2:] / 2
         track.speed = track.speed + (1 - np.exp(-passed / _STEADY)) * (moved / passed - track.speed)
     track.looked = track.box, seconds
-    track.confidence, track.misses, track.visible = confidence, 0, True
+    if found.patch is not None:  # a mean, as a hand may half cover a face that is still found
+        track.look = found.patch if track.look is None else (track.look + found.patch) / 2
+    track.confidence, track.misses, track.visible = found.confidence, 0, True
+
+
+def _miss(track: Track, found: list[_Detection], seconds: float) -> None:
+    """The detector did not confirm it: believed once more, unless it is on another's box."""
+    track.misses += 1
+    doubled = any(overlap(track.box, one.box) > _SAME for one in found)
+    if doubled or track.misses >= MISSES:
+        _hide(track, seconds)
 
 
 def _guess(track: Track, seconds: float) -> np.ndarray:
@@ -267,6 +325,15 @@ def _alive(track: Track, shape: tuple[int, int], seconds: float) -> bool:
     return seconds - track.seen <= FORGET and 0 <= x < shape[1] and 0 <= y < shape[0]
 
 
+def _wider(box: np.ndarray) -> np.ndarray:
+    """With hair and shoulders, which cover what is behind them."""
+    return np.concatenate([box[:2] - 0.3 * box[2:], 1.6 * box[2:]])
+
+
+def _touches(box, others) -> bool:
+    return any(overlap(box, other) > _CROSSING for other in others)
+
+
 def overlap(a, b) -> float:
     """Intersection over union of two boxes (x, y, w, h)."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
@@ -275,12 +342,63 @@ def overlap(a, b) -> float:
     return float(common / max(a[2] * a[3] + b[2] * b[3] - common, 1e-9))
 
 
+# ---------------------------------------------------------------- likeness
+
+
+class _Gray:
+    """A frame as the tracker sees it, no larger than the detector does."""
+
+    def __init__(self, picture: np.ndarray):
+        self.scale = min(1.0, faces.LONGEST / max(picture.shape[:2]))
+        gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        size = [max(1, round(side * self.scale)) for side in gray.shape[::-1]]
+        self.pixels = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+    def patch(self, box) -> np.ndarray:
+        """float32 (24, 24): the face as the net would get it, smaller."""
+        square = faces.crop(self.pixels, np.asarray(box) * self.scale)
+        return cv2.resize(square, (24, 24), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def alike(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Whether two patches may be one face, a little moved; True where one was not seen alone."""
+    if one is None or other is None:
+        return True
+    return _correlation(one[2:-2, 2:-2], other) >= _ALIKE
+
+
+def is_cut(old: np.ndarray, new: np.ndarray) -> bool:
+    """Whether the gray frames `old` and `new`, one after the other, are of two shots."""
+    if old.shape != new.shape:
+        return True
+    one, other = (cv2.resize(gray, _TINY, interpolation=cv2.INTER_AREA) for gray in (old, new))
+    one, other = one.astype(np.float32), other.astype(np.float32)
+    return np.abs(one - other).mean() > _CHANGED and _correlation(one, other) < _SHOT
+
+
+def _correlation(part: np.ndarray, whole: np.ndarray) -> float:
+    """Pearson's, at the best place of the part in the whole."""
+    return float(cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED).max())
+
+
 # ---------------------------------------------------------------- flow
 
 _GRID = (np.mgrid[:8, :8].reshape(2, -1).T[:, ::-1] + 0.5) / 8  # over the box
 _PAIRS = np.triu_indices(len(_GRID), 1)
 _WINDOW = {"winSize": (15, 15), "maxLevel": 3}  # pixels around a point; halvings, for far moves
 _BACK = 1.0  # pixels: a point that does not come back this close went astray
+
+
+def _flow(old: _Gray, new: _Gray, tracks: list[Track]) -> list[np.ndarray | None]:
+    """The tracks' boxes in the new frame; None for one that was lost, or looks otherwise there."""
+    if not tracks:
+        return []
+    boxes = flow(old.pixels, new.pixels, [track.box * new.scale for track in tracks])
+    boxes = [None if box is None else box / new.scale for box in boxes]
+    return [
+        box if box is not None and alike(track.patch, new.patch(box)) else None
+        for track, box in zip(tracks, boxes, strict=True)
+    ]
 
 
 def flow(old: np.ndarray, new: np.ndarray, boxes) -> list[np.ndarray | None]:
@@ -381,6 +499,8 @@ class Copy:
         was read slower than it films runs at the speed of life.
         """
         times = 1 if seconds is None else round(seconds * self.fps) + 1 - self.written
+        if picture.shape[1::-1] != self.size:  # some videos change theirs, which OpenCV drops
+            picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
         for _ in range(times):
             self._write(picture)
 
@@ -389,7 +509,7 @@ class Copy:
         # OpenCV is silent on a full disk. Room is left for one large frame, what FFmpeg holds back
         # (256 kB), and the index that makes the file readable.
         needed = width * height + 300_000 + 64 * self.written
-        self.full = self.full or shutil.disk_usage(self._partial.parent).free < needed
+        self.full = self.full or _room(self._partial) < needed
         if not self.full:
             self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             self.written += 1
@@ -410,6 +530,17 @@ class Copy:
             kept = f"it holds the first {self.written} frames" if whole else "nothing could be kept"
             raise FerlibError(f"cannot write {self.path}, the disk is full: {kept}", "disk_full")
         return str(self.path) if whole else None
+
+
+def _room(path: Path) -> float:
+    """Bytes by which the file may grow: of the disk, and of the limit for one file."""
+    free = shutil.disk_usage(path.parent).free
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return free
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return free if limit == resource.RLIM_INFINITY else min(free, limit - path.stat().st_size)
 
 
 def _readable_frames(path: Path) -> int:
