@@ -5,8 +5,9 @@ covers no face and nothing drawn before it.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from math import ceil
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ferlib import images
@@ -23,31 +24,30 @@ Corners = tuple[int, int, int, int]  # left, top, right, bottom
 def draw(photo, faces: Sequence[Face]) -> Image.Image:
     """An RGB copy of the photograph with its faces marked. Raises FerlibError for no picture."""
     picture = Image.fromarray(images.read_picture(photo))
-    if not faces:
-        return picture
-    pen = ImageDraw.Draw(picture, "RGBA")
-    unit = _text_height(picture.size, faces)
-    font = ImageFont.load_default(unit)
+    pen, font = ImageDraw.Draw(picture, "RGBA"), cache(ImageFont.load_default)
     for face in faces:
-        _draw_box(pen, face, unit)
-    boxes = [_corners(face.box) for face in faces]
-    taken = list(boxes)
+        _draw_box(pen, face, _text_heights(picture.size, face)[0])
+    taken = [_corners(face.box) for face in faces]
+    labels = []
     for face in faces:
-        text, place = _label(pen, face, unit, font, picture.size, taken)
+        text, place, unit = _label(pen, face, font, picture.size, taken)
         taken.append(place)
-        _draw_label(pen, text, place, font, COLOURS[face.emotion])
-    for face in faces:
-        place = _free(_beside(face.box, (unit * 11, unit * 9)), picture.size, taken)
-        if place:
+        labels.append((place, unit))
+        _draw_label(pen, text, place, font(unit), COLOURS[face.emotion])
+    for face, (label, unit) in zip(faces, labels, strict=True):
+        panel = _bars_size(pen, unit, font(unit))
+        places = [*_beside(face.box, panel), *_beside(_around(face.box, label), panel)]
+        if place := _free(places, picture.size, taken):
             taken.append(place)
-            _draw_bars(pen, face, place, unit, font)
+            _draw_bars(pen, face, place, unit, font(unit))
     return picture
 
 
-def _text_height(size, faces: Sequence[Face]) -> int:
-    """Pixels: it suits the picture, and in a crowd the faces."""
-    middle = float(np.median([face.box[3] for face in faces]))
-    return max(_SMALLEST, round(min(min(size) / 40, middle / 8)))
+def _text_heights(size, face: Face) -> tuple[int, int]:
+    """Pixels: what suits the face and can be read when the whole picture is seen; what fits."""
+    side, fits = min(size), face.box[3] / 8
+    suits = min(side / 40, max(fits, side / 80))
+    return max(_SMALLEST, round(suits)), max(_SMALLEST, round(min(suits, fits)))
 
 
 def _corners(box) -> Corners:
@@ -55,7 +55,7 @@ def _corners(box) -> Corners:
 
 
 def _draw_box(pen, face: Face, unit: int) -> None:
-    line = max(2, unit // 6)
+    line = max(2, min(unit // 6, face.box[3] // 12))  # a small face shall not drown in it
     pen.rectangle(_corners(face.box), outline="white", width=2 * line)
     pen.rectangle(_corners(face.box), outline=COLOURS[face.emotion], width=line)
 
@@ -63,22 +63,25 @@ def _draw_box(pen, face: Face, unit: int) -> None:
 # ---------------------------------------------------------------- places
 
 
-def _label(pen, face: Face, unit: int, font, size, taken) -> tuple[str, Corners]:
-    """The longest text that covers nothing; in the narrowest crowd three letters inside the box."""
-    left, top, _, bottom = _corners(face.box)
-    height = round(unit * 1.4)
-    for text in (face.caption, face.emotion):
-        width = round(pen.textlength(text, font)) + unit
-        places = [*_above_and_below(face.box, (width, height)), *_beside(face.box, (width, height))]
-        if place := _free(places, size, taken):
-            return text, place
+def _label(pen, face: Face, font, size, taken) -> tuple[str, Corners, int]:
+    """The longest text that covers nothing, its place and the height of its letters.
+
+    In the narrowest crowd it is three letters inside the box.
+    """
+    for unit in _text_heights(size, face):
+        for text in (face.caption, face.emotion):
+            panel = round(pen.textlength(text, font(unit))) + unit, round(unit * 1.4)
+            places = [*_above_and_below(face.box, panel), *_beside(face.box, panel)]
+            if place := _free(places, size, taken):
+                return text, place, unit
     for text in (face.caption, face.emotion, face.emotion[:3]):
-        width = round(pen.textlength(text, font)) + unit // 2
+        width = round(pen.textlength(text, font(unit))) + unit // 2
         if width <= face.box[2]:
             break
-    left = max(0, min(left, size[0] - width))
+    left, _, _, bottom = _corners(face.box)
+    left, height = max(0, min(left, size[0] - width)), round(unit * 1.4)
     top = max(0, min(bottom, size[1]) - height)
-    return text, (left, top, left + width, top + height)
+    return text, (left, top, left + width, top + height), unit
 
 
 def _above_and_below(box, panel) -> Iterator[Corners]:
@@ -100,6 +103,14 @@ def _beside(box, panel) -> Iterator[Corners]:
     for y in (bottom + _GAP, top - _GAP - height):
         for x in (left, right - width):
             yield x, y, x + width, y + height
+
+
+def _around(box, label: Corners) -> tuple[int, int, int, int]:
+    """The box (x, y, w, h) around a face and its label: bars find room beside both."""
+    mine = _corners(box)
+    left, top = (min(pair) for pair in zip(mine[:2], label[:2], strict=True))
+    right, bottom = (max(pair) for pair in zip(mine[2:], label[2:], strict=True))
+    return left, top, right - left, bottom - top
 
 
 def _free(places, size, taken: Sequence[Corners]) -> Corners | None:
@@ -124,10 +135,19 @@ def _draw_label(pen, text: str, place: Corners, font, colour: str) -> None:
     pen.text(middle, text, _INK, font, anchor="mm")
 
 
+def _bars_size(pen, unit: int, font) -> tuple[int, int]:
+    """Width and height of the panel with the eight names and bars."""
+    return _names_width(pen, font) + unit * 6, unit * 9
+
+
+def _names_width(pen, font) -> int:
+    return ceil(max(pen.textlength(name, font) for name in EMOTIONS))
+
+
 def _draw_bars(pen, face: Face, place: Corners, unit: int, font) -> None:
     # The edge in the box's colour says to whom it belongs, where faces stand close.
     pen.rectangle(place, fill=_PANEL, outline=COLOURS[face.emotion], width=max(1, unit // 8))
-    left, right = place[0] + unit * 6, place[2] - unit // 2
+    left, right = place[0] + unit + _names_width(pen, font), place[2] - unit // 2
     for row, name in enumerate(EMOTIONS):
         top = place[1] + unit // 2 + row * unit
         pen.text((left - unit // 3, top + unit / 2), name, _INK, font, anchor="rm")

@@ -103,3 +103,39 @@ def test_large_pictures_get_large_text(panels):
     drawing.draw(Image.fromarray(astronaut()).resize((2048, 2048)), [large])
     heights = [bottom - top for _, top, _, bottom in panels]
     assert heights[2] > 3 * heights[0] and heights[3] > 3 * heights[1]
+
+
+def test_each_face_has_text_of_its_own_size_that_the_whole_picture_shows(panels):
+    people = [
+        Face((600, 500, 690, 870), "happiness", EVEN),
+        Face((3000, 200, 40, 50), "fear", EVEN),
+    ]
+    drawing.draw(np.zeros((3000, 4000, 3), np.uint8), people)
+    large, small, *_ = (bottom - top for _, top, _, bottom in panels)
+    assert large > 1.5 * small
+    assert small >= 3000 / 80  # 10 pixels and more when it is seen 800 pixels high
+
+
+@pytest.mark.parametrize("x", [0, 280, 560])
+@pytest.mark.parametrize("y", [0, 190, 380])
+def test_a_face_at_the_border_has_its_label_and_its_bars(panels, x, y):
+    box = (x, y, 80, 100)
+    drawing.draw(np.zeros((480, 640, 3), np.uint8), [Face(box, "contempt", EVEN)])
+    label, bars = panels
+    assert not covers(label, bars) and bars[3] - bars[1] > 4 * (label[3] - label[1])
+    for left, top, right, bottom in panels:
+        assert left >= 0 and top >= 0 and right <= 640 and bottom <= 480
+        assert not covers((left, top, right, bottom), drawing._corners(box))
+
+
+def test_bars_are_as_long_as_the_scores_say():
+    scores = dict(zip(ferlib.EMOTIONS, (0.5, 0.25, 0.125, 0.125, 0, 0, 0, 0), strict=True))
+    face = Face((40, 100, 90, 110), "neutral", scores)
+    drawn = np.asarray(drawing.draw(np.zeros((480, 640, 3), np.uint8), [face]))
+    lengths = []
+    for name in ferlib.EMOTIONS[:4]:
+        colour = [int(drawing.COLOURS[name][at : at + 2], 16) for at in (1, 3, 5)]
+        inside = (drawn[103:205, 140:300] == colour).all(axis=2)
+        lengths.append(inside.sum(axis=1).max())
+    assert lengths[0] == pytest.approx(2 * lengths[1], abs=3)
+    assert lengths[1] == pytest.approx(2 * lengths[2], abs=3) and lengths[2] == lengths[3]
