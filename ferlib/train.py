@@ -370,22 +370,29 @@ def _write_log(log: list[dict], path: Path) -> None:
 def describe_net(net, recipe: Recipe, log: list[dict], valid, protocol: str) -> dict:
     """The JSON that goes with trained weights: how to serve them, and how good they are.
 
-    Both fitted to the majorities of the validation split: a bias for rare emotions, then one
-    temperature, so that confidence means accuracy. No answer depends on the temperature, but the
-    distance to all voters (kl) grows with it.
+    `valid` is (pictures, votes (N, 10)) of the validation split, the votes by `protocol`.
     """
-    info = recipe.served()
-    scores = models.predict(net, valid[0], info)
-    majority = labels.majority(valid[1])
-    kept = majority >= 0
-    logits = np.log(np.maximum(scores[kept], 1e-12))
-    bias = fit_bias(logits, majority[kept], labels.rarity(valid[1]))
-    info["bias"] = [round(float(value), 4) for value in bias]
-    one_hot = np.eye(len(labels.EMOTIONS))[majority[kept]]
-    info["temperature"] = fit_temperature(logits + info["bias"], one_hot)
+    info = calibrated(net, recipe.served(), *valid)
     figures = measure(models.predict(net, valid[0], info), valid[1])
-    raw = measure(scores, valid[1])
+    raw = measure(models.predict(net, valid[0], info | models.RAW), valid[1])
     keys = ("accuracy", "balanced_accuracy", "loss", "kl", "ece")
     figures["raw"] = {key: raw[key] for key in keys}
     conditions = {"split": "valid", "protocol": protocol, "seeds": [recipe.seed]}
     return info | {"network": recipe.net, "valid": conditions | figures, "epochs": len(log)}
+
+
+def calibrated(net, info: dict, pictures: np.ndarray, votes: np.ndarray) -> dict:
+    """`info` with what is fitted to the majorities of the validation split.
+
+    bias, for rare emotions; temperature, so that confidence means accuracy; and shares, how often
+    the net expects each emotion. No answer depends on the temperature, but the distance to all
+    voters (kl) grows with it.
+    """
+    truth = labels.majority(votes)
+    seen, truth = pictures[truth >= 0], truth[truth >= 0]
+    logits = np.log(np.maximum(models.predict(net, seen, info | models.RAW), 1e-12))
+    bias = fit_bias(logits, truth, labels.rarity(votes)).astype(float).round(4)
+    temperature = fit_temperature(logits + bias, np.eye(len(labels.EMOTIONS))[truth])
+    fitted = info | {"bias": bias.tolist(), "temperature": temperature}
+    shares = models.predict(net, seen, fitted).mean(axis=0, dtype=float).round(5)
+    return fitted | {"shares": shares.tolist()}

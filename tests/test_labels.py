@@ -67,4 +67,5 @@ def test_rarity_counts_vote_shares_in_logarithms():
     votes = np.array([[10, 0, 0, 0, 0, 0, 0, 0, 0, 0], [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]])
     rarity = labels.rarity(votes)
     np.testing.assert_allclose(rarity[:2], [0, np.log(3)], atol=1e-6)
-    np.testing.assert_allclose(rarity[2:], np.log(750), atol=1e-6)
+    np.testing.assert_allclose(rarity[2:7], np.log(750), atol=1e-6)
+    assert rarity[7] == 0  # contempt is not favoured

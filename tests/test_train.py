@@ -265,5 +265,5 @@ def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(drawn, f
     assert distance(taught) < 0.7 * distance(untaught)
     kept = np.load(tmp_path / "teacher.npy")
     rows = labels.trainable(wrong, how.scheme)
-    served = info | {"temperature": 1.0}
+    served = info | models.RAW
     np.testing.assert_allclose(kept, models.predict(teacher, pictures[rows], served, flip=True))
