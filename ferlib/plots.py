@@ -349,7 +349,7 @@ def explained(crops, heats, titles=None, columns: int = 4) -> Figure:
     """
     columns = min(columns, len(crops))
     rows = -(-len(crops) // columns)
-    figure = _figure(2.9 * columns, (1.75 if titles is not None else 1.5) * rows + 0.4)
+    figure = _figure(2.9 * columns, (1.62 if titles is not None else 1.42) * rows + 0.3)
     axes = figure.subplots(rows, 2 * columns, squeeze=False)
     pairs = axes.reshape(-1, 2)
     for k, (left, right) in enumerate(pairs[: len(crops)]):
