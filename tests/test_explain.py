@@ -344,12 +344,13 @@ def test_the_surest_crops_of_each_emotion(tiny, drawn):
 
 @pytest.fixture(scope="module")
 def album(tmp_path_factory, drawn):
-    """A net that has learnt nothing, and pictures: one face, a crop, no face, no picture."""
+    """A net that has learnt nothing, and pictures: one face, a crop, no face, and no pictures."""
     folder = tmp_path_factory.mktemp("album")
     Image.fromarray(astronaut()).save(folder / "astronaut.png")
     Image.fromarray(drawn[1]).save(folder / "crop.png")
     Image.new("RGB", (80, 60), "gray").save(folder / "empty.png")
     (folder / "broken.png").write_bytes(b"\x89PNG and no more")
+    (folder / "clip.mp4").write_bytes(b"frames")
     tiny_weights(folder)
     return folder
 
