@@ -377,8 +377,14 @@ def _predict_arguments(predict) -> None:
         "--camera", nargs="?", const="0", metavar="NUMBER", help="or a file or address; Ctrl-C ends"
     )
     add("--out", metavar="FOLDER", help="also write annotated copies there")
-    add("--jsonl", metavar="FILE", help="append a JSON line for each picture and frame")
-    add("--csv", metavar="FILE", help="append a row for each face in a picture or frame")
+    add(
+        "--jsonl", metavar="FILE", help="append a JSON line for each picture and frame; - is stdout"
+    )
+    add(
+        "--csv",
+        metavar="FILE",
+        help="append a row for each face in a picture or frame; - is stdout",
+    )
     add("--timeline", metavar="FILE.png", help="draw the emotions of each face of the videos")
     add(
         "--every",

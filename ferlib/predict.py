@@ -9,6 +9,12 @@ import io
 import json
 import os
 import re
+import signal
+import stat
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +32,8 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wm
 VIDEOS += (".ogv", ".ts", ".mts", ".m2ts")
 FIGURES = (".png", ".svg", ".pdf", ".jpg")
 COLUMNS = ("source", "frame", "seconds", "id", "x", "y", "width", "height", "confidence", "emotion")
+LARGEST = 1_000_000_000  # bytes of a picture, which is read as a whole
+NAMED = 8  # of the files that failed, so many are named at the end
 _OURS = re.compile(r"-ferlib\d*\.(png|mp4|avi)$")  # copies of an earlier run
 
 
@@ -34,15 +42,31 @@ def run(args) -> None:
     if args.timeline:
         _check_figure(Path(args.timeline))
     job = Job(args, Recognizer(weights=args.weights, flip=args.tta == "flip"))
-    try:
-        names = job.expand(args.photos)
-        for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
-            job.read(name)
-        if args.camera is not None:
-            job.camera(args.camera)
-    finally:
-        job.finish()
+    with _ends_like_ctrl_c():
+        try:
+            names = job.expand(args.photos)
+            for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
+                job.read(name)
+            if args.camera is not None:
+                job.camera(args.camera)
+        finally:
+            job.finish()
     job.tell_failed()
+
+
+@contextmanager
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """A `kill` and a closed terminal stop the run as Ctrl-C does: what was read is kept."""
+    kinds = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    before = {}
+    for kind in filter(None, kinds):
+        if signal.getsignal(kind) == signal.SIG_DFL:  # `nohup` ignores one of them
+            before[kind] = signal.signal(kind, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for kind, old in before.items():
+            signal.signal(kind, old)
 
 
 class Job:
@@ -51,43 +75,71 @@ class Job:
     def __init__(self, args, fer: Recognizer):
         self.args, self.fer = args, fer
         self.answer = {"photos": [], "videos": [], "failed": []}
-        self.moments: dict[str, list] = {}  # face of a video -> (seconds, probabilities)
+        self.moments: dict[
+            str, array
+        ] = {}  # face of a video -> seconds, 8 probabilities, seconds...
+        if args.csv and args.csv == args.jsonl:
+            raise FerlibError(f"--csv and --jsonl name one file, {args.csv}: name two")
         self.rows = [Lines(args.jsonl)] if args.jsonl else []
         self.rows += [Table(args.csv)] if args.csv else []
 
     def expand(self, words: list[str]) -> list[str]:
-        """Files, folders and patterns -> files; what gives none is a failure."""
-        names = []
+        """Files, folders and patterns -> files, each once; what gives none is a failure."""
+        names = {}
         for word in words:
-            found = expand(word)
-            if not found:
+            count = len(self.answer["failed"])
+            found = expand(word, self._fail_folder)
+            if not found and len(self.answer["failed"]) == count:
                 self._fail(word, f"{word} holds no picture and no video")
-            names += found
-        return list(dict.fromkeys(names))
+            for name in found:  # `**` and links may lead to one file in many ways
+                folder, last = os.path.split(name)
+                names.setdefault((os.path.realpath(folder), last), name)
+        return list(names.values())
 
     def read(self, name: str) -> None:
         """One picture or video: its rows, its copy, its line. A failure is noted, not raised."""
-        try:
+        with self._noted(name):
+            size = _size(name)
             if name.lower().endswith(VIDEOS):
                 self._video(name, name)
+            elif size <= LARGEST:
+                self._picture_or_video(name)
+            elif name.lower().endswith(PICTURES):
+                raise FerlibError(f"{name} has {size / 1e9:.0f} GB: too large for a picture")
             else:
-                self._picture(name)
-        except FerlibError as error:
-            if error.code == "table_failed":
-                raise
-            self._fail(name, str(error))
+                self._video(name, name)
 
     def camera(self, word: str) -> None:
         """A camera's number, or a file or address in its place, until it ends or Ctrl-C."""
-        name = f"camera {word}" if word.isdigit() else word
+        number = re.fullmatch(r"(?:/dev/video)?([0-9]{1,4})", word)
+        source = int(number[1]) if number else word
+        name = f"camera {source}" if number else word
+        with self._noted(name), suppress(KeyboardInterrupt):  # this is how a camera ends
+            self._video(name, source)
+
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        """What goes wrong with one file is kept for the end; a table that cannot grow ends all."""
         try:
-            self._video(name, int(word) if word.isdigit() else word)
+            yield
         except FerlibError as error:
+            self._fail(name, str(error))
             if error.code == "table_failed":
                 raise
-            self._fail(name, str(error))
-        except KeyboardInterrupt:
-            pass  # this is how a camera ends
+        except MemoryError:
+            self._fail(name, f"{name} needs more memory than there is")
+
+    def _picture_or_video(self, name: str) -> None:
+        """By what is in it where its name does not say that it is a picture."""
+        try:
+            self._picture(name)
+        except FerlibError as error:
+            if error.code != "not_a_picture" or name.lower().endswith(PICTURES):
+                raise
+            try:
+                self._video(name, name)
+            except FerlibError as other:
+                raise (error if other.code.startswith("not_") else other) from None
 
     def _picture(self, name: str) -> None:
         picture = images.read_picture(name)
@@ -103,14 +155,8 @@ class Job:
     def _drawn(self, name: str, picture: np.ndarray, found: list[Face]) -> str:
         """Write an annotated copy under a name that no other picture has; gives its path."""
         path = Path(f"{_free_stem(Path(self.args.out), name)}.png")
-        partial = path.with_name(f".{os.getpid()}{path.name}")
-        try:
+        with _whole(path) as partial:
             self.fer.draw(picture, found).save(partial, "PNG")
-            os.replace(partial, path)
-        except OSError as error:
-            raise FerlibError(f"cannot write {path}: {error.strerror or error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
         return str(path)
 
     def _video(self, name: str, source) -> None:
@@ -134,17 +180,21 @@ class Job:
             raise FerlibError(f"{name} holds no frame that can be read", "not_a_video")
 
     def _say(self, line: str) -> None:
-        if not self.args.json:
-            tqdm.write(line)
+        if not self.args.json and "-" not in (self.args.jsonl, self.args.csv):
+            tqdm.write(_printable(line))
 
     def _fail(self, name: str, message: str) -> None:
         self.answer["failed"].append({"photo": name, "message": message})
-        self._say(f"{name}: not done, {message.splitlines()[0]}")
+        self._say(f"{name}: not done, {message}")
+
+    def _fail_folder(self, error: OSError) -> None:
+        self._fail(error.filename, f"cannot read {error.filename}: {error.strerror}")
 
     def finish(self) -> None:
         """The timeline and the JSON line, also of a run that was stopped."""
         if self.args.timeline and self.moments:
-            self.answer["timeline"] = _draw_timeline(Path(self.args.timeline), self.moments)
+            with self._noted(self.args.timeline):
+                self.answer["timeline"] = _draw_timeline(Path(self.args.timeline), self.moments)
         elif self.args.timeline:
             self._say(f"no face in a video: {self.args.timeline} was not drawn")
         if self.args.json:
@@ -155,10 +205,13 @@ class Job:
         failed = self.answer["failed"]
         if not failed:
             return
-        lines = [" ".join(failed[0]["message"].split())]
+        lines = [_printable(failed[0]["message"])]
         if len(failed) > 1:
-            lines[0] += f" (and {len(failed) - 1} more)"
-            lines.append("also not done: " + ", ".join(one["photo"] for one in failed[1:]))
+            names = [_printable(one["photo"]) for one in failed[1:]]
+            more = len(names) - NAMED
+            lines[0] += f" (and {len(names)} more)"
+            lines.append("also not done: " + ", ".join(names[:NAMED]))
+            lines[1] += f" and {more} more" if more > 0 else ""
         raise FerlibError("\n".join(lines))
 
 
@@ -168,7 +221,7 @@ class Watched:
     def __init__(self, job: Job, name: str, frames):
         self.job, self.name, self.frames = job, name, frames
         self.entry = {"video": name, "frames": 0, "seconds": 0.0, "faces": []}
-        self.faces: dict[int, list] = {}  # id -> (seconds, probabilities)
+        self.faces: dict[int, dict] = {}
         self.copy, self.no_copy = None, None
         job.answer["videos"].append(self.entry)
 
@@ -176,8 +229,7 @@ class Watched:
         """Rows first: a copy can be made again."""
         self.entry |= {"frames": frame.number + 1, "seconds": frame.seconds}
         for face in found:
-            row = np.array([face.scores[name] for name in EMOTIONS], np.float32)
-            self.faces.setdefault(face.id, []).append((frame.seconds, row))
+            self._count(face, frame.seconds)
         where = {"source": self.name, "frame": frame.number, "seconds": frame.seconds}
         for rows in self.job.rows:
             rows.add(where, found)
@@ -186,6 +238,16 @@ class Watched:
                 self._draw(frame, found)
             except FerlibError as error:  # the rows go on
                 self.no_copy = error
+
+    def _count(self, face, seconds: float) -> None:
+        """Sums, as a camera may run for days; every moment only for the timeline."""
+        row = [face.scores[name] for name in EMOTIONS]
+        first = {"id": face.id, "from": seconds, "to": seconds, "frames": 0, "sum": np.zeros(8)}
+        seen = self.faces.setdefault(face.id, first)
+        seen |= {"to": seconds, "frames": seen["frames"] + 1, "sum": seen["sum"] + row}
+        if self.job.args.timeline:
+            band = f"{self.name}, face {face.id}"
+            self.job.moments.setdefault(band, array("d")).extend((seconds, *row))
 
     def _draw(self, frame, found: list) -> None:
         from ferlib import video
@@ -198,42 +260,69 @@ class Watched:
         self.copy.write(picture, frame.seconds if self.frames.live else None)
 
     def finish(self) -> None:
-        """Say who was seen and close the copy, also when the video was stopped."""
-        for number, moments in self.faces.items():
-            self.job.moments[f"{self.name}, face {number}"] = moments
-            mean = scores(np.mean([row for _, row in moments], axis=0))
-            span = {"from": moments[0][0], "to": moments[-1][0], "frames": len(moments)}
-            most = max(mean, key=mean.get)
-            self.entry["faces"].append({"id": number} | span | {"emotion": most, "scores": mean})
-        self.job._say(_video_line(self.entry))
-        if self.copy:
-            self.entry["drawn"] = self.copy.close()
+        """Close the copy and say who was seen, also when the video was stopped.
+
+        A copy that failed is noted rather than raised, so that a Ctrl-C remains one.
+        """
+        for seen in self.faces.values():
+            mean = scores(seen.pop("sum") / seen["frames"])
+            self.entry["faces"].append(seen | {"emotion": max(mean, key=mean.get), "scores": mean})
+        with self.job._noted(self.name):
+            if self.copy:
+                self.entry["drawn"] = self.copy.close()
         if self.no_copy:
-            raise self.no_copy
+            self.job._fail(self.name, str(self.no_copy))
+        self.job._say(_video_line(self.entry))
 
 
 # ---------------------------------------------------------------- what is to be read
 
 
-def expand(word: str) -> list[str]:
+def expand(word: str, failed: Callable | None = None) -> list[str]:
     """A file, a folder (its pictures and videos, below it too) or a pattern -> files, sorted.
 
     A name that is nothing of these is given back: reading it says what is wrong with it.
+    `failed` is told the OSError of each folder that cannot be read.
     """
     if os.path.isdir(word):
-        return _inside(word)
+        return _inside(word, failed)
     if os.path.exists(word) or not glob.has_magic(word):
         return [word]
-    found = sorted(glob.glob(word, recursive=True))
-    return [name for one in found for name in (_inside(one) if os.path.isdir(one) else [one])]
+    both = [_inside(one, failed) if os.path.isdir(one) else [one] for one in _matching(word)]
+    return [name for names in both for name in names]
 
 
-def _inside(folder: str) -> list[str]:
+def _matching(pattern: str) -> list[str]:
+    """As `glob` does, but `**` follows no links: there are folders that hold themselves."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return sorted(glob.glob(pattern))
+    first = parts.index("**")
     names = []
-    for place, _, files in os.walk(folder):
+    for start in glob.glob(os.path.join(*parts[:first])) if first else ["."]:
+        for found in Path(start).glob(os.path.join(*parts[first:])):
+            if not any(part.startswith(".") for part in found.relative_to(start).parts):
+                names.append(str(found))
+    return sorted(names)
+
+
+def _inside(folder: str, failed: Callable | None) -> list[str]:
+    names = []
+    for place, _, files in os.walk(folder, onerror=failed):
         names += [os.path.join(place, name) for name in files if not name.startswith(".")]
     kinds = PICTURES + VIDEOS
     return sorted(n for n in names if n.lower().endswith(kinds) and not _OURS.search(n))
+
+
+def _size(name: str) -> int:
+    """Bytes of a file. Raises FerlibError for a pipe or device, which may keep us for ever."""
+    try:
+        found = os.stat(name)
+    except OSError as error:
+        raise FerlibError(f"cannot read {name}: {error.strerror}", "not_readable") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise FerlibError(f"{name} is no regular file: expected a picture or video", "not_readable")
+    return found.st_size
 
 
 # ---------------------------------------------------------------- rows
@@ -270,15 +359,15 @@ class Table:
 
 
 class _Appended:
-    """A file that only grows, by whole texts, each on the disk before the next begins."""
+    """A file that only grows, by whole texts, each with the system before the next; - is stdout."""
 
-    def __init__(self, path, start: bytes):
+    def __init__(self, path: str, start: bytes):
         self.path = Path(path)
-        self.empty = not (self.path.is_file() and self.path.stat().st_size)
+        self.empty = path == "-" or not (self.path.is_file() and self.path.stat().st_size)
         head, end = (start, b"\n") if self.empty else self._ends(len(start))
         if head != start:
             raise FerlibError(f"{path} exists and is no table of `ferlib predict`: name another")
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the run
+        self._file = self._opened()
         if end != b"\n":  # its writer was killed
             self.add("\n")
 
@@ -288,13 +377,22 @@ class _Appended:
             file.seek(-1, os.SEEK_END)
             return head, file.read(1)
 
+    def _opened(self):
+        if str(self.path) == "-":
+            return open(os.dup(sys.stdout.fileno()), "ab", buffering=0)
+        _make_folder(self.path.parent)
+        return open(self.path, "ab", buffering=0)
+
     def add(self, text: str) -> None:
-        left, size = text.encode(), os.fstat(self._file.fileno()).st_size
+        # Linux names may hold bytes that are no text: they are written as backslash and digits.
+        left, size = text.encode(errors="backslashreplace"), os.fstat(self._file.fileno()).st_size
         try:
             while left:
                 left = left[self._file.write(left) :]
+        except BrokenPipeError:  # `--csv - | head`
+            raise
         except OSError as error:
-            if self.path.is_file():
+            if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 os.ftruncate(self._file.fileno(), size)
             raise FerlibError(
                 f"cannot write {self.path}: {error.strerror}; the rows before it are whole",
@@ -307,16 +405,41 @@ class _Appended:
 
 def _free_stem(folder: Path, name: str) -> Path:
     """folder/<name>-ferlib, numbered when there is a file with this stem."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FerlibError(f"cannot make {folder}: {error.strerror}") from None
+    _make_folder(folder)
     base, number = re.sub(r"[^\w.() +-]", "_", Path(name).name), 1
+    base = base.encode()[-200:].decode(errors="ignore").lstrip(".-")  # 255 bytes are the most
     while True:
         stem = folder / f"{base}-ferlib{'' if number == 1 else number}"
         if not any(Path(f"{stem}{end}").exists() for end in (".png", ".mp4", ".avi")):
             return stem
         number += 1
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FerlibError(f"cannot make {folder}: {error.strerror}") from None
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that gets its name only once it is whole."""
+    partial = path.with_name(f".{os.getpid()}{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise FerlibError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _printable(line: str) -> str:
+    """One line that any terminal takes: what a file's name may hold besides is escaped."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    encoding = sys.stdout.encoding or "utf-8"
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _faces_line(name: str, found: list[Face]) -> str:
@@ -339,20 +462,16 @@ def _video_line(entry: dict) -> str:
 def _check_figure(path: Path) -> None:
     if path.suffix.lower() not in FIGURES:
         raise FerlibError(f"{path}: expected a name that ends in {', '.join(FIGURES)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FerlibError(f"cannot make {path.parent}: {error.strerror}") from None
+    _make_folder(path.parent)
 
 
-def _draw_timeline(path: Path, moments: dict[str, list]) -> str:
+def _draw_timeline(path: Path, moments: dict[str, array]) -> str:
     from ferlib import plots
 
-    faces = {name: tuple(map(np.array, zip(*each, strict=True))) for name, each in moments.items()}
-    partial = path.with_name(f".{os.getpid()}{path.name}")
-    try:
+    faces = {}
+    for name, moment in moments.items():
+        table = np.array(moment).reshape(-1, 1 + len(EMOTIONS))
+        faces[_printable(name).replace("$", r"\$")] = table[:, 0], table[:, 1:]  # no formula
+    with _whole(path) as partial:
         plots.timeline(faces).savefig(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return str(path)

@@ -15,11 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ferlib import faces
+from ferlib import faces, images
 from ferlib.errors import FerlibError
 
 EVERY = 5  # frames from one look of the detector to the next (benchmarks/video.py)
 SMOOTHING = 0.5  # seconds: the time constant of the probabilities
+_SIDES = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
 
 
 # ---------------------------------------------------------------- frames
@@ -37,9 +38,9 @@ class Frame:
 class Video:
     """The frames of a file, a stream's address or a camera's number, by iteration, once.
 
-    `fps`, `size` (width, height) and `count`, the frames that its header promises: None for a
-    camera. After the iteration `broke_off` says whether it gave far fewer. Raises FerlibError when
-    there is nothing to read.
+    `fps`, and `count`, the frames that its header promises: None for a camera. After the iteration
+    `broke_off` says whether it gave far fewer. Frames are turned as the file says that they were
+    filmed. Raises FerlibError when there is nothing to read.
     """
 
     def __init__(self, source):
@@ -50,6 +51,12 @@ class Video:
             what = f"no camera {source} can be opened" if self.live else f"{source} is not a video"
             why = ": is one there?" if self.live else " that can be read, or has lost its index"
             raise FerlibError(what + why, "not_a_video")
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)  # some builds of OpenCV leave it off
+        width, height = (int(self._capture.get(side)) for side in _SIDES)
+        if width * height > images.MAX_PIXELS:
+            self._capture.release()
+            found = f"{width} x {height} pixels"
+            raise FerlibError(f"{source} has frames of {found}: too large", "picture_too_large")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 1 <= fps <= 1000 else 25.0  # cameras may say 0, damaged files anything
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -151,7 +158,7 @@ _STEADY = 0.2  # seconds: the time constant of a box's speed
 # alike, 2 of 100 faces that were turned, blurred and darkened are less.
 _ALIKE = 0.6
 _TINY = (32, 24)  # to which frames are shrunk to see a cut,
-_CHANGED, _SHOT = 12.0, 0.6  # by gray levels changed more, and correlation less than these
+_CHANGED, _SHOT = 12.0, 0.4  # by gray levels changed more, and correlation less than these
 
 
 @dataclass(eq=False)

@@ -2,7 +2,14 @@
 
 import csv
 import json
+import os
+import resource
+import shutil
+import signal
+import struct
 import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -13,6 +20,7 @@ from serving import astronaut, encoded, tiny_weights
 import ferlib
 from ferlib import cli, video
 from ferlib.errors import FerlibError
+from ferlib.predict import expand
 
 FACE = (43, 45, 86, 103)  # of `head()`, read off by eye
 GROUND = (90, 110, 130)
@@ -86,6 +94,38 @@ def test_what_is_no_video_is_named(tmp_path):
             video.Video(tmp_path / f"{name}.mp4")
     with pytest.raises(FerlibError, match="no camera 77"):
         video.Video(77)
+
+
+def test_what_could_wait_for_ever_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name in (tmp_path / "pipe.mp4", tmp_path, "/dev/zero"):
+        with pytest.raises(FerlibError, match="no regular file"):
+            video.Video(name)
+
+
+@pytest.mark.parametrize("name", ["a:b.avi", "http:.avi", "100%d.avi", "a b\n.avi", "\udcff.avi"])
+def test_any_name_may_be_a_videos(tmp_path, clip, monkeypatch, name):
+    """Also relative ones, which read like a protocol, and bytes that are no text."""
+    shutil.copy(clip, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(video.frames(name))) == 30
+
+
+def turned(mp4: bytes) -> bytes:
+    """The track header's matrix (ISO 14496-12, 8.3.2) says: turn a quarter, as telephones do."""
+    place = mp4.index(b"tkhd") + 4 + 40
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    return mp4[:place] + matrix + mp4[place + 36 :]
+
+
+def test_a_video_filmed_upright_is_read_upright(tmp_path):
+    picture = np.zeros((120, 160, 3), np.uint8)
+    picture[:, :40] = (250, 0, 0)  # the left side, which turns to the top
+    plain = write(tmp_path / "plain.mp4", [picture] * 3, "mp4v")
+    (tmp_path / "turned.mp4").write_bytes(turned(plain.read_bytes()))
+    for frame in video.frames(tmp_path / "turned.mp4"):
+        assert frame.picture.shape == (160, 120, 3)
+        assert (frame.picture[:36, :, 0] > 200).all() and (frame.picture[44:, :, 0] < 50).all()
 
 
 def test_a_video_that_breaks_off_gives_what_it_has(tmp_path, clip):
@@ -176,6 +216,57 @@ def test_two_faces_that_cross_keep_their_numbers(fer, below):
     assert last[to_right][0] > 400 and last[to_left][0] < 120
 
 
+def another_head(row: int) -> np.ndarray:
+    """One of scikit-image's small faces, in a gray picture of the size of `head()`."""
+    from skimage import data
+
+    small = (data.lfw_subset()[row].clip(0, 1) * 255).astype(np.uint8)
+    one = np.full((170, 160, 3), 110, np.uint8)
+    one[25:145, 20:140] = cv2.resize(small, (120, 120), interpolation=cv2.INTER_CUBIC)[..., None]
+    return one
+
+
+@pytest.mark.parametrize("row", [0, 42, 70])
+def test_a_cut_to_another_face_at_the_same_place_ends_the_number(fer, row):
+    """Even before the same wall, where only the face changes; its scores start afresh."""
+    shots = head(), another_head(row)
+    pictures = [scene((200 + i, 100), heads=[shots[i > 11]]) for i in range(24)]
+    frames = [video.Frame(i, i / 25, picture) for i, picture in enumerate(pictures)]
+    found = [faces for _, faces in video.follow(frames, fer)]
+    assert [[face.id for face in faces] for faces in found] == [[1]] * 12 + [[2]] * 12
+    after = video.Frame(0, 0.0, pictures[12])
+    (fresh,) = next(video.follow([after], fer))[1]
+    assert found[12][0].scores == pytest.approx(fresh.scores, abs=1e-6)
+
+
+def test_cuts_are_told_from_what_moves():
+    from skimage import data
+
+    names = ("astronaut", "chelsea", "coffee", "rocket", "camera")
+    shots = [cv2.resize(getattr(data, name)(), (640, 480)) for name in names]
+    shots = [shot if shot.ndim == 2 else cv2.cvtColor(shot, cv2.COLOR_RGB2GRAY) for shot in shots]
+    for k, old in enumerate(shots):
+        assert all(video.is_cut(old, new) for new in shots[k + 1 :])
+        assert video.is_cut(old, old[:-2]) and not video.is_cut(old, old)
+        panned = cv2.warpAffine(old, np.float32([[1, 0, 12], [0, 1, -8]]), (640, 480))
+        assert not video.is_cut(old, panned)
+        assert not video.is_cut(old, (old * 0.5 + 100).astype(np.uint8))  # a lamp, a flash
+    assert not video.is_cut(shots[0] * 0, shots[0] * 0)  # a black film
+
+
+def test_a_video_may_change_its_size(fer):
+    pictures = [scene((100, 100)), scene((20, 60), size=(320, 240)), scene((100, 100))]
+    assert [list(boxes) for boxes in run(video.Tracker(fer.find), pictures)] == [[1], [2], [3]]
+
+
+def test_a_large_picture_is_followed_as_a_small_one(fer):
+    pictures = [scene((200 + 4 * i, 100)) for i in range(12)]
+    large = [cv2.resize(picture, (2560, 1920)) for picture in pictures]
+    small, wide = (run(video.Tracker(fer.find, 100), each) for each in (pictures, large))
+    for one, other in zip(small, wide, strict=True):
+        assert video.overlap(4 * one[1], other[1]) > 0.8
+
+
 # ---------------------------------------------------------------- smoothed scores
 
 
@@ -262,6 +353,29 @@ def test_a_cameras_copy_keeps_time(tmp_path):
     assert [frame.seconds for frame in video.frames(tmp_path / "a.mp4")][-1] == pytest.approx(1.92)
 
 
+def test_a_copy_of_a_video_that_changes_its_size_is_whole(tmp_path):
+    copy = video.Copy(tmp_path / "a", 25, (160, 120))
+    for size in ((120, 160), (240, 320), (90, 100)):
+        copy.write(np.full((*size, 3), 120, np.uint8))
+    copy.close()
+    sizes = [frame.picture.shape for frame in video.frames(tmp_path / "a.mp4")]
+    assert sizes == [(120, 160, 3)] * 3
+
+
+def test_a_limit_for_one_file_keeps_the_frames_written(tmp_path):
+    rng, before = np.random.default_rng(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+    copy = video.Copy(tmp_path / "a", 25, (160, 120))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        for _ in range(200):
+            copy.write(rng.integers(0, 256, (120, 160, 3), dtype=np.uint8))
+        with pytest.raises(FerlibError, match="it holds the first"):
+            copy.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(list(video.frames(tmp_path / "a.mp4"))) == copy.written > 3
+
+
 def test_a_full_disk_keeps_the_frames_written(tmpfs):
     subprocess.run(["mount", "-o", "remount,size=1m", str(tmpfs)], check=True)
     rng = np.random.default_rng(0)
@@ -343,25 +457,42 @@ def test_a_video_stands_in_for_the_camera(predict, clip, tmp_path):
     assert status == 1 and "no camera 77" in err and len(err.strip().splitlines()) <= 2
 
 
-def test_ctrl_c_ends_a_camera_and_keeps_all(predict, clip, tmp_path, monkeypatch):
-    frames = video.Video.__iter__
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """A minute: nobody waits for its end."""
+    pictures = [scene((20 + i % 90, 30), size=(320, 240)) for i in range(1500)]
+    return write(tmp_path_factory.mktemp("long") / "long.avi", pictures)
 
-    def interrupted(self):
-        for frame in frames(self):
-            if frame.number == 12 and self.name == str(clip):
-                raise KeyboardInterrupt
-            yield frame
 
-    monkeypatch.setattr(video.Video, "__iter__", interrupted)
-    words = ("--json", "--out", tmp_path / "o", "--csv", tmp_path / "c")
-    status, out, _ = predict("--camera", clip, *words)
-    (entry,) = json.loads(out.splitlines()[-1])["videos"]
-    assert (status, entry["frames"]) == (0, 12)
-    assert len(list(video.frames(entry["drawn"]))) == 12
-    assert len((tmp_path / "c").read_text().splitlines()) == 13
-    status, out, err = predict(clip, *words)  # in a file it is a run that was stopped
-    assert (status, json.loads(out)["videos"][0]["frames"]) == (1, 12)
-    assert err.strip() == "ferlib: stopped"
+@pytest.mark.parametrize(
+    ("kind", "words", "wanted"),
+    [("SIGINT", ("--camera",), 0), ("SIGTERM", ("--camera",), 0), ("SIGINT", (), 1)],
+)
+def test_a_run_that_is_stopped_keeps_all(weights, long_clip, tmp_path, kind, words, wanted):
+    """A camera ends like this; in a file it is a run that was stopped."""
+    rows, out = tmp_path / "rows", tmp_path / "o"
+    call = [sys.executable, "-m", "ferlib.cli", "predict", "--weights", str(weights), *words]
+    call += [str(long_clip), "--json", "--csv", str(rows), "--out", str(out)]
+    process = subprocess.Popen(
+        call,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also below `nohup`
+    )
+    while process.poll() is None and not (rows.exists() and rows.read_text().count("\n") > 8):
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, kind))
+    said, err = process.communicate()
+    assert process.returncode == wanted
+    assert err == ("ferlib: stopped\n" if wanted else "")
+    (entry,) = json.loads(said)["videos"]
+    assert 8 <= entry["frames"] < 1500
+    drawn = len(list(video.frames(entry["drawn"])))
+    assert entry["frames"] - 1 <= drawn <= entry["frames"]
+    lines = rows.read_text().splitlines()
+    assert entry["frames"] <= len(lines) <= entry["frames"] + 1
+    assert {len(row) for row in csv.reader(lines)} == {18}
 
 
 def test_folders_patterns_and_bad_files(predict, clip, tmp_path):
@@ -391,6 +522,94 @@ def test_folders_patterns_and_bad_files(predict, clip, tmp_path):
     assert len((tmp_path / "j").read_text().splitlines()) == cut["frames"] + 1
 
 
+def test_what_could_wait_for_ever_is_skipped(predict, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with open(tmp_path / "huge.jpg", "wb") as file:
+        file.truncate(10**12)  # a hole
+    (tmp_path / "photo.png").write_bytes(encoded(astronaut()))
+    status, out, _ = predict(tmp_path, "/dev/zero", "--json")
+    answer = json.loads(out)
+    assert status == 1 and len(answer["photos"]) == 1
+    failed = {one["photo"].rpartition("/")[2]: one["message"] for one in answer["failed"]}
+    assert set(failed) == {"pipe.jpg", "pipe.mp4", "huge.jpg", "zero"}
+    assert "too large" in failed.pop("huge.jpg")
+    assert all("no regular file" in message for message in failed.values())
+
+
+def test_any_name_may_be_a_files(predict, clip, tmp_path):
+    """Line breaks, terminal codes, bytes that are no text, and as many as fit."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = ["new\nline.png", "red\x1b[31m.png", "\udcff.png", "-dash.png", "x" * 251 + ".png"]
+    for name in names:
+        (folder / name).write_bytes(encoded(astronaut()))
+    shutil.copy(clip, folder / "\udcfe$x$.avi")
+    (folder / "bad\n\udcfd.png").write_bytes(b"")
+    words = ("--jsonl", tmp_path / "j", "--csv", tmp_path / "c", "--out", tmp_path / "o")
+    status, out, err = predict(folder, *words, "--timeline", tmp_path / "t.png")
+    assert status == 1 and len(err.splitlines()) == 1 and r"bad\n\udcfd.png" in err
+    assert len(out.splitlines()) == len(names) + 2 and out.isprintable() is False
+    assert all(line.isprintable() for line in out.splitlines())
+    sources = {json.loads(line)["source"] for line in (tmp_path / "j").read_text().splitlines()}
+    assert sources == {str(folder / name) for name in [*names, "\udcfe$x$.avi"]}
+    with open(tmp_path / "c", newline="") as file:
+        assert len({row["source"] for row in csv.DictReader(file)}) == len(names) + 1
+    assert len(list((tmp_path / "o").glob("[!-.]*"))) == len(names) + 1
+    assert (tmp_path / "t.png").stat().st_size > 5000
+
+
+def test_folders_that_hold_themselves_are_read_once(predict, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "photo.png").write_bytes(encoded(astronaut()))
+    for name in ("loop", "again"):
+        (tmp_path / "a" / name).symlink_to("..")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    _, out, _ = predict(tmp_path, tmp_path / "**", tmp_path / "**" / "*.png", "--json")
+    answer = json.loads(out)
+    assert [one["photo"] for one in answer["photos"]] == [str(tmp_path / "a" / "photo.png")]
+    assert [one["photo"] for one in answer["failed"]] == [str(tmp_path / "gone.png")]
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir(mode=0)
+    (tmp_path / "photo.png").touch()
+    monkeypatch.chdir(tmp_path)
+    root, failed = os.geteuid() == 0, []  # root may read everything
+    if root:
+        os.seteuid(65534)
+    try:
+        assert expand(".", failed.append) == ["./photo.png"]
+        assert expand("closed", failed.append) == []
+    finally:
+        if root:
+            os.seteuid(0)
+    assert [error.filename for error in failed] == ["./closed", "closed"]
+    assert all(isinstance(error, PermissionError) for error in failed)
+
+
+def test_a_file_without_a_known_ending_is_what_is_in_it(predict, clip, tmp_path):
+    (tmp_path / "photo").write_bytes(encoded(astronaut()))
+    shutil.copy(clip, tmp_path / "film.vob")
+    (tmp_path / "notes.txt").write_text("neither")
+    names = [tmp_path / name for name in ("photo", "film.vob", "notes.txt")]
+    status, out, err = predict(*names, "--json")
+    answer = json.loads(out)
+    assert len(answer["photos"]) == 1 and answer["videos"][0]["frames"] == 30
+    assert status == 1 and "notes.txt is not a picture" in err
+
+
+def test_rows_may_go_to_standard_output(weights, clip):
+    call = [sys.executable, "-m", "ferlib.cli", "predict", "--weights", str(weights), str(clip)]
+    run = subprocess.run([*call, "--csv", "-"], capture_output=True, text=True, check=True)
+    assert len(list(csv.DictReader(run.stdout.splitlines()))) == 30
+    with subprocess.Popen([*call, "--jsonl", "-"], stdout=-1, stderr=-1, text=True) as process:
+        assert json.loads(process.stdout.readline())["frame"] == 0
+        process.stdout.close()  # `| head -1`
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
 def test_copies_of_an_earlier_run_are_not_read_again(predict, tmp_path):
     (tmp_path / "photo.png").write_bytes(encoded(astronaut()))
     for count in (1, 2):
@@ -413,6 +632,8 @@ def test_rows_are_appended_and_other_files_left_alone(predict, tmp_path):
     for kind in ("--jsonl", "--csv"):
         status, _, err = predict(photo, kind, photo)
         assert status == 1 and "name another" in err
+    status, _, err = predict(photo, "--csv", tmp_path / "x", "--jsonl", tmp_path / "x")
+    assert status == 1 and "name two" in err and not (tmp_path / "x").exists()
     assert photo.read_bytes() == before
     rows.write_bytes(rows.read_bytes()[:-30])  # its writer was killed in the middle of a row
     predict(photo, "--jsonl", rows)
