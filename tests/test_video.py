@@ -572,6 +572,7 @@ def test_folders_that_hold_themselves_are_read_once(predict, tmp_path):
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    tmp_path.chmod(0o755)
     (tmp_path / "closed").mkdir(mode=0)
     (tmp_path / "photo.png").touch()
     monkeypatch.chdir(tmp_path)
