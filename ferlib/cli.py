@@ -412,7 +412,8 @@ def _explain_arguments(explain) -> None:
     add("--emotion", choices=EMOTIONS, metavar="NAME", help=about)
     add("--crop", action="store_true", help="pictures are faces already, framed as FER2013's")
     add("--occlusion", action="store_true", help="hide one place after another: slower, plainer")
-    add("--weights", metavar="PREFIX", help="default: the shipped net")
+    shipped = "default: the shipped net; several are averaged"
+    add("--weights", action="append", metavar="PREFIX", help=shipped)
 
 
 def _weights_arguments(command, **how) -> None:

@@ -9,7 +9,6 @@ Maps of a batch of crops, for `plots.explained` and `plots.surest`:
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from math import isqrt
@@ -248,12 +247,13 @@ def _slopes(halves, batch: np.ndarray, chosen) -> tuple[np.ndarray, np.ndarray]:
 def run(args) -> None:
     """Do all that `ferlib explain` was asked for. Raises FerlibError at the end if any failed."""
     job = Job(args, faces.Recognizer(weights=args.weights))
-    try:
-        names = job.expand(args.photos)
-        for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
-            job.read(name)
-    finally:
-        job.finish()
+    with predict._ends_like_ctrl_c():
+        try:
+            names = job.expand(args.photos)
+            for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
+                job.read(name)
+        finally:
+            job.finish()
     job.tell_failed()
 
 
@@ -298,16 +298,7 @@ class Job(predict.Job):
         pairs = zip(found, wanted, strict=True)
         titles = [f"{emotion} {face.scores[emotion]:.0%}" for face, emotion in pairs]
         figure = plots.explained(crops, heats, titles, columns=max(4, isqrt(len(crops))))
-        return self._written(name, figure)
-
-    def _written(self, name: str, figure) -> str:
         path = Path(f"{predict._free_stem(Path(self.args.out), name)}.png")
-        partial = path.with_name(f".{os.getpid()}{path.name}")
-        try:
+        with predict._whole(path) as partial:
             figure.savefig(partial, dpi=200, bbox_inches="tight", pad_inches=0.1)
-            os.replace(partial, path)
-        except OSError as error:
-            raise FerlibError(f"cannot write {path}: {error.strerror or error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
         return str(path)

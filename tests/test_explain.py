@@ -357,7 +357,7 @@ def album(tmp_path_factory, drawn):
 
 def told(album, out, *words) -> int:
     """The exit status of `ferlib explain` on pictures of the album, by name."""
-    names = [str(album / word) if "." in word else word for word in words]
+    names = [str(album / word) if (album / word).is_file() else word for word in words]
     return cli.main(["explain", *names, "--weights", str(album / "tiny"), "--out", str(out)])
 
 
@@ -388,6 +388,16 @@ def test_what_is_drawn_depends_on_what_was_asked(album, tmp_path, capsys):
     assert sorted(tmp_path.iterdir()) == sorted(made)  # none written over, nothing half done
     assert len({path.read_bytes() for path in made}) == 4
     assert capsys.readouterr().out.count("(0, 0, 512, 512)") == 1  # the whole picture as a crop
+
+
+def test_maps_of_several_nets_are_averaged(album, tmp_path):
+    info = {"input_size": 48, "normalise": "standardise"}
+    models.save_weights(models.create("vgg-tiny", seed=8), album / "other", info)
+    for name in (None, "tiny", "other"):  # told() adds tiny
+        more = ("--weights", str(album / name)) if name else ()
+        assert told(album, tmp_path, "crop.png", "--crop", "--emotion", "anger", *more) == 0
+    one, twice, two = (picture(tmp_path / f"crop.png-ferlib{k}.png") for k in ("", 2, 3))
+    assert (one == twice).all() and (one.shape != two.shape or (one != two).any())
 
 
 def test_crops_are_not_cut_again(album, tmp_path, capsys):
