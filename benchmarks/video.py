@@ -2,16 +2,16 @@
 
     python benchmarks/video.py [--frames 250] [--cpu]
 
-640x480, one face that moves. Each part alone, then `ferlib predict`'s line with the detector at
-every n-th frame. Milliseconds of wall clock, or with `--cpu` of processor time in all threads,
-which a busy machine disturbs less. Writes results/video.json (not with `--cpu`).
+640x480, one face that moves. Each part alone, then all that `ferlib predict` does with the detector
+at every n-th frame, without and with an annotated copy. Milliseconds a frame of wall clock, or with
+`--cpu` of processor time in all threads, which a busy machine disturbs less. Writes
+results/video.json (not with `--cpu`, which only prints).
 """
 
 import argparse
 import json
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -56,9 +56,9 @@ def parts(path: Path, fer, folder: Path, clock) -> dict[str, float]:
         size = width, width * 3 // 4
         small = [np.asarray(Image.fromarray(f.picture).resize(size)) for f in few]
         timed(f"detect at {width}x{size[1]}", fer.find, small)
-    gray = [cv2.cvtColor(frame.picture, cv2.COLOR_RGB2GRAY) for frame in frames]
-    boxes = fer.find(frames[0].picture)[0][:1]
-    timed("flow, one face", lambda pair: video.flow(*pair, boxes), list(pairwise(gray)))
+    boxes, sure = fer.find(frames[0].picture)
+    tracker = video.Tracker(lambda _: (boxes[:1], sure[:1]), every=len(frames) + 1)
+    timed("track, one face", lambda f: tracker.update(f.picture, f.seconds), frames)
     crops = [[faces.crop(frame.picture, boxes[0])] for frame in few]
     timed("classify, one face", fer.classify, crops)
     timed("classify, four faces", fer.classify, [crop * 4 for crop in crops])
@@ -71,7 +71,7 @@ def parts(path: Path, fer, folder: Path, clock) -> dict[str, float]:
 
 
 def whole(path: Path, fer, folder: Path, clock, every: int, copied: bool) -> float:
-    """Milliseconds a frame of everything: decode, detect, track, classify, draw and encode."""
+    """Milliseconds a frame of everything: decode, detect, track, classify; draw and encode."""
     count, started = 0, clock()
     copy = video.Copy(folder / "whole", 25, (640, 480)) if copied else None
     for frame, found in video.follow(video.frames(path), fer, every):

@@ -142,6 +142,8 @@ class Job:
                 raise (error if other.code.startswith("not_") else other) from None
 
     def _picture(self, name: str) -> None:
+        # One by one: the detector takes most of the time (benchmarks/video.py), so reading many
+        # pictures' faces in one call would save little, and rows would come late.
         picture = images.read_picture(name)
         found = self.fer(picture)
         entry = {"photo": name, "faces": [asdict(face) for face in found]}

@@ -65,11 +65,11 @@ class Video:
 
     @property
     def broke_off(self) -> bool:
-        # Where a format holds no count, OpenCV makes one of duration and rate, which misleads if
-        # the rate varies: the duration has to be short as well.
+        # Where a format holds no count, OpenCV makes one of duration and rate. It misleads if the
+        # rate varies, so the time has to be short as well, and by more than sound may be longer.
         if self.count is None:
             return False
-        least = self.count - max(2, 0.02 * self.count)
+        least = self.count - max(0.3 * self.fps, 0.02 * self.count)
         return self.read < least and self._seconds * self.fps < least
 
     def __iter__(self) -> Iterator[Frame]:
