@@ -5,6 +5,7 @@ Needs NumPy and Pillow; OpenCV is loaded only when pictures are augmented for tr
 
 import io
 import os
+import stat
 import warnings
 from dataclasses import dataclass
 
@@ -48,6 +49,8 @@ def read_picture(source) -> np.ndarray:
 
 def _file_bytes(path: str) -> bytes:
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait, perhaps for ever
+            raise FerlibError(f"{path} is a pipe: expected a picture file", "not_readable")
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:

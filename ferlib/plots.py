@@ -395,10 +395,11 @@ def timeline(faces: dict[str, tuple], most: int = 12) -> Figure:
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for ax, name in zip(axes, shown, strict=True):
         seconds, rows = (np.asarray(part, float) for part in faces[name])
-        steps = np.diff(seconds)
-        gaps = np.flatnonzero(steps > 4 * np.median(steps)) + 1 if len(steps) else []
+        step = np.median(np.diff(seconds)) if len(seconds) > 1 else 0.04
+        gaps = np.flatnonzero(np.diff(seconds) > 4 * step) + 1
         for part, values in zip(np.split(seconds, gaps), np.split(rows, gaps), strict=True):
-            ax.stackplot(part, values.T, colors=labels.HUES, lw=0)
+            part = [*part, part[-1] + step]  # a frame lasts: one alone is seen, too
+            ax.stackplot(part, *values.T[:, [*range(len(values)), -1]], colors=labels.HUES, lw=0)
         ax.set(ylim=(0, 1), yticks=(0, 1), yticklabels=("0", "100 %"))
         ax.set_title(name, fontsize=10.5, loc="left")
     axes[-1].set_xlabel("seconds")

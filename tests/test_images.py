@@ -1,6 +1,7 @@
 """Pictures to arrays: against formulas and other libraries, never against ourselves alone."""
 
 import io
+import os
 from dataclasses import replace
 
 import cv2
@@ -185,3 +186,9 @@ def test_the_stated_share_of_pictures_is_worn():
     how = replace(images.NONE, wear=0.3)
     changed = (images.augment(pictures, 48, np.random.default_rng(0), how) != pictures).any((1, 2))
     assert 0.25 < changed.mean() < 0.35
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(FerlibError, match="pipe"):
+        images.read_picture(tmp_path / "photo.jpg")

@@ -348,8 +348,10 @@ def test_a_timeline_has_a_band_for_each_face_and_gaps():
     assert [first.get_title("left"), second.get_title("left")] == ["face 1", "face 2"]
     assert (len(first.collections), len(second.collections)) == (16, 8)  # two spans, one
     x, y = first.collections[7].get_paths()[0].vertices.T  # contempt, on top, first span
-    assert x.max() == pytest.approx(0.12) and y.max() == pytest.approx(1)
+    assert x.max() == pytest.approx(0.16) and y.max() == pytest.approx(1)  # its last frame, too
     assert figure.legends[0].get_texts()[0].get_text() == "neutral"
+    once = plots.timeline({"face 1": (seconds[:1], rows[:1])}).axes[0].collections[0]
+    assert np.ptp(once.get_paths()[0].vertices[:, 0]) == pytest.approx(0.04)
     many = {f"face {k}": (seconds[: 2 + k % 5], rows[: 2 + k % 5]) for k in range(20)}
     crowd = plots.timeline(many)
     assert len(crowd.axes) == 12 and "of 20" in crowd.legends[0].get_title().get_text()
