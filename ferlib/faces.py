@@ -73,7 +73,8 @@ class Recognizer:
     def classify(self, crops) -> np.ndarray:
         """Crops framed as FER2013's -> float32 (N, 8) probabilities in the order of EMOTIONS.
 
-        `crops`: uint8 (N, H, W) or (N, H, W, 3) RGB, or a list of such arrays of any sizes.
+        `crops`: uint8 (N, H, W) or (N, H, W, 3) RGB, or a list of such arrays or of PIL images,
+        of any sizes.
         """
         from ferlib import models
 
@@ -145,8 +146,10 @@ def _checked(crops):
     # An array (H, W, 3) is one picture, not H crops that are three pixels wide.
     if array and (crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4)):
         raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
+    if not array:
+        pil = Image.Image  # by `read_picture`: as arrays, palettes would pass for gray
+        crops = [images.read_picture(c) if isinstance(c, pil) else np.asarray(c) for c in crops]
     for crop in crops[:1] if array else crops:
-        crop = np.asarray(crop)
         gray_or_rgb = crop.ndim == 2 or (crop.ndim == 3 and crop.shape[2] == 3)
         if crop.dtype != np.uint8 or 0 in crop.shape or not gray_or_rgb:
             found = f"{crop.dtype} {crop.shape}"

@@ -301,6 +301,17 @@ def test_probabilities_are_the_nets_with_its_temperature(tiny):
     np.testing.assert_allclose(ferlib.Recognizer(tiny).classify(rows), wanted, atol=1e-6)
 
 
+def test_pil_images_are_crops_too(tiny):
+    rows = np.random.default_rng(5).integers(0, 256, (2, 48, 48), dtype=np.uint8)
+    fer, gray = ferlib.Recognizer(tiny), [Image.fromarray(row) for row in rows]
+    for crops in (
+        gray,
+        [crop.convert("RGB") for crop in gray],
+        [crop.convert("P") for crop in gray],
+    ):
+        np.testing.assert_array_equal(fer.classify(crops), fer.classify(rows))
+
+
 def test_several_nets_are_averaged(tiny, tmp_path):
     other = copied(tiny, tmp_path / "other", {"temperature": 3.0})
     rows = np.random.default_rng(4).integers(0, 256, (4, 48, 48), dtype=np.uint8)
