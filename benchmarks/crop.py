@@ -118,7 +118,7 @@ def resized(crops, size: int, resample) -> np.ndarray:
 
 def answers(fer, around, places) -> dict[str, np.ndarray]:
     """What the net reads in each kind of crop: name -> emotions (M,)."""
-    read, rows = {}, {}
+    rows = {}
     for name, how in tqdm(ways().items(), desc="crops", unit="way", disable=None):
         rows[name] = fer.classify([how(p, b) for p, b in zip(around, places, strict=True)])
     used = f"square of {faces.CROP:g}"
@@ -130,7 +130,7 @@ def answers(fer, around, places) -> dict[str, np.ndarray]:
     for kind in ("BOX", "HAMMING", "BICUBIC", "LANCZOS"):
         small = resized(crops, fer.nets[0][1]["input_size"], Image.Resampling[kind])
         rows[f"resized by {kind}"] = fer.classify(small)
-    return {name: row.argmax(axis=1) for name, row in rows.items()} | read
+    return {name: row.argmax(axis=1) for name, row in rows.items()}
 
 
 # ---------------------------------------------------------------- figures

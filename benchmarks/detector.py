@@ -4,8 +4,8 @@
 
 Scenes of several sizes hold up to twelve of FER2013's validation faces each, 36 to 200 pixels
 large, before faceless photographs; some hold none. Without the real data only the photographs that
-come with scikit-image are looked at. Compares `Recognizer.find` with its quick way and with the
-detector alone. Times are ratios, as the machine may be busy. Writes results/detector.json.
+come with scikit-image are looked at. Compares `Recognizer.find` with its quick way, for
+frames of videos. Times are ratios, as the machine may be busy. Writes results/detector.json.
 """
 
 import argparse

@@ -7,10 +7,11 @@ NumPys, so that a following `import mxnet` works, and loads everything else on f
 from importlib import import_module
 
 from ferlib import runtime
+from ferlib.errors import FerlibError
 from ferlib.labels import EMOTIONS
 
 __version__ = "0.1.0"
-__all__ = ["EMOTIONS", "Face", "Recognizer", "__version__"]
+__all__ = ["EMOTIONS", "Face", "FerlibError", "Recognizer", "__version__"]
 
 runtime.restore_names()
 

@@ -13,7 +13,6 @@ from ferlib import __version__
 from ferlib.errors import FerlibError
 from ferlib.labels import EMOTIONS, SCHEMES
 
-WEIGHTS = "model_store/ferplus"
 PROTOCOLS = ("fer2013new.csv", "label.csv")
 MAPPING = f"what a folder's name means: {', '.join(EMOTIONS)} or skip"
 
@@ -63,8 +62,8 @@ def _train(args) -> dict:
     given["teacher"] = tuple(args.teacher or ())
     recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
     models.spec(recipe.net)
-    models.check_prefix(args.out)
     data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
+    models.check_prefix(args.out)  # makes its folder
     learnt = data.split("train", args.protocol, "usable", args.without_duplicates)[:2]
     valid = data.split("valid", args.protocol)[:2]
     found = runtime.describe() | {"commit": _commit()}  # the commit before hours pass
@@ -312,11 +311,12 @@ def mapping(text: str) -> tuple[str, str]:
 
 
 def emotions(text: str) -> list[str]:
-    unknown = [name for name in text.split(",") if name not in EMOTIONS]
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in EMOTIONS]
     if unknown:
         known = ", ".join(EMOTIONS)
         raise argparse.ArgumentTypeError(f"unknown emotion {unknown[0]!r}; known: {known}")
-    return text.split(",")
+    return names
 
 
 def seed(text: str) -> int:

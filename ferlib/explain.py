@@ -25,6 +25,7 @@ from ferlib.labels import EMOTIONS
 
 mx = models.mx
 BATCH = 64
+FAINT = 0.01  # a map that stays below this is drawn empty: hiding anything changes next to nothing
 
 # A cell of the default layer is at most this many pixels of the input wide. With vgg13lean on 125
 # validation faces of FER+, at most 16 an emotion, graying the hottest fifth of each picture took
@@ -249,7 +250,7 @@ def run(args) -> None:
     job = Job(args, faces.Recognizer(weights=args.weights))
     with predict._ends_like_ctrl_c():
         try:
-            names = job.expand(args.photos)
+            names = job.expand(args.photos, predict.PICTURES)
             for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
                 job.read(name)
         finally:
@@ -295,6 +296,7 @@ class Job(predict.Job):
         wanted = [self.args.emotion or face.emotion for face in found]
         method = occlusion if self.args.occlusion else grad_cam
         heats = sum(method(net, crops, info, wanted) for net, info in self.fer.nets)
+        heats[heats.max(axis=(1, 2)) < FAINT] = 0
         pairs = zip(found, wanted, strict=True)
         titles = [f"{emotion} {face.scores[emotion]:.0%}" for face, emotion in pairs]
         figure = plots.explained(crops, heats, titles, columns=max(4, isqrt(len(crops))))

@@ -55,13 +55,16 @@ class Recognizer:
     installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
     averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
     `haar()`, `yunet(file)` or a function of one's own).
-    The same picture gives the same numbers every time.
+    The same call gives the same numbers every time; in another
+    batch a probability can differ in its seventh digit.
     """
 
     def __init__(self, weights=None, ctx=None, flip: bool = False, detector: Detector = None):
         from ferlib import models, runtime  # here, because this loads MXNet
 
-        several = weights if isinstance(weights, list | tuple) else [weights]
+        several = (
+            weights if isinstance(weights, list | tuple) and len(weights) else [weights or None]
+        )
         self.weights = [find_weights(one) for one in several]
         self.name = "+".join(prefix.name for prefix in self.weights)
         ctx = ctx or runtime.contexts()[0]
@@ -96,7 +99,7 @@ class Recognizer:
         sizes, found, crops = [], [], []
         for photo in photos:
             picture = images.read_picture(photo)
-            found.append(self.find(picture, thorough=True))
+            found.append(self.find(picture))
             sizes.append(picture.shape[1::-1])
             crops += [crop(picture, box) for box in found[-1][0]]
         rows = iter(self.classify(crops))
@@ -111,7 +114,7 @@ class Recognizer:
 
         return drawing.draw(photo, faces)
 
-    def find(self, picture: np.ndarray, thorough: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, picture: np.ndarray, thorough: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,).
 
         The largest comes first. `thorough`, which photographs get and frames of a video do not,

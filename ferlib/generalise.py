@@ -225,6 +225,8 @@ def _checked_file(out) -> Path | None:
     out = Path(out) if out else None
     if out and (out.is_dir() or not os.access(out.parent, os.W_OK)):
         raise FerlibError(f"cannot write {out}: expected a file's name in a folder that exists")
+    if out and out.is_file() and not out.read_bytes().startswith(b"path,truth,answer"):
+        raise FerlibError(f"{out} exists and holds no answers of `ferlib evaluate`: name another")
     return out
 
 

@@ -252,7 +252,8 @@ def _read_info(path: Path) -> dict:
             and isinstance(info["input_size"], int)
             and float(info.setdefault("temperature", 1.0)) > 0
             and isinstance(info.setdefault("network", ""), str)
-            and np.isfinite(np.array(info.setdefault("bias", [0.0] * 8), float)).sum() == 8
+            and _eight(info.setdefault("bias", [0.0] * 8))
+            and _eight(info.get("shares", [0.125] * 8))
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         sound = False
@@ -264,6 +265,10 @@ def _read_info(path: Path) -> dict:
         )
     info["temperature"] = float(info["temperature"])
     return info
+
+
+def _eight(values) -> bool:
+    return np.shape(values) == (8,) and bool(np.isfinite(np.array(values, float)).all())
 
 
 def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:

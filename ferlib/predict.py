@@ -12,6 +12,7 @@ import re
 import signal
 import stat
 import sys
+import warnings
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -75,22 +76,22 @@ class Job:
     def __init__(self, args, fer: Recognizer):
         self.args, self.fer = args, fer
         self.answer = {"photos": [], "videos": [], "failed": []}
-        self.moments: dict[
-            str, array
-        ] = {}  # face of a video -> seconds, 8 probabilities, seconds...
-        if args.csv and args.csv == args.jsonl:
+        # face of a video -> seconds, 8 probabilities, seconds...
+        self.moments: dict[str, array] = {}
+        if args.csv and args.jsonl and os.path.realpath(args.csv) == os.path.realpath(args.jsonl):
             raise FerlibError(f"--csv and --jsonl name one file, {args.csv}: name two")
         self.rows = [Lines(args.jsonl)] if args.jsonl else []
         self.rows += [Table(args.csv)] if args.csv else []
 
-    def expand(self, words: list[str]) -> list[str]:
+    def expand(self, words: list[str], kinds: tuple[str, ...] = PICTURES + VIDEOS) -> list[str]:
         """Files, folders and patterns -> files, each once; what gives none is a failure."""
         names = {}
         for word in words:
             count = len(self.answer["failed"])
-            found = expand(word, self._fail_folder)
+            found = expand(word, self._fail_folder, kinds)
             if not found and len(self.answer["failed"]) == count:
-                self._fail(word, f"{word} holds no picture and no video")
+                also = " and no video" if VIDEOS[0] in kinds else ""
+                self._fail(word, f"{word} holds no picture{also}")
             for name in found:  # `**` and links may lead to one file in many ways
                 folder, last = os.path.split(name)
                 names.setdefault((os.path.realpath(folder), last), name)
@@ -280,17 +281,17 @@ class Watched:
 # ---------------------------------------------------------------- what is to be read
 
 
-def expand(word: str, failed: Callable | None = None) -> list[str]:
-    """A file, a folder (its pictures and videos, below it too) or a pattern -> files, sorted.
+def expand(word: str, failed: Callable | None = None, kinds=PICTURES + VIDEOS) -> list[str]:
+    """A file, a folder (what in it ends in `kinds`, below it too) or a pattern -> files, sorted.
 
     A name that is nothing of these is given back: reading it says what is wrong with it.
     `failed` is told the OSError of each folder that cannot be read.
     """
     if os.path.isdir(word):
-        return _inside(word, failed)
+        return _inside(word, failed, kinds)
     if os.path.exists(word) or not glob.has_magic(word):
         return [word]
-    both = [_inside(one, failed) if os.path.isdir(one) else [one] for one in _matching(word)]
+    both = [_inside(one, failed, kinds) if os.path.isdir(one) else [one] for one in _matching(word)]
     return [name for names in both for name in names]
 
 
@@ -308,11 +309,10 @@ def _matching(pattern: str) -> list[str]:
     return sorted(names)
 
 
-def _inside(folder: str, failed: Callable | None) -> list[str]:
+def _inside(folder: str, failed: Callable | None, kinds) -> list[str]:
     names = []
     for place, _, files in os.walk(folder, onerror=failed):
         names += [os.path.join(place, name) for name in files if not name.startswith(".")]
-    kinds = PICTURES + VIDEOS
     return sorted(n for n in names if n.lower().endswith(kinds) and not _OURS.search(n))
 
 
@@ -465,6 +465,8 @@ def _check_figure(path: Path) -> None:
     if path.suffix.lower() not in FIGURES:
         raise FerlibError(f"{path}: expected a name that ends in {', '.join(FIGURES)}")
     _make_folder(path.parent)
+    if path.is_file() and b"atplotlib" not in path.read_bytes()[:4096]:
+        raise FerlibError(f"{path} exists and is no drawing of `ferlib predict`: name another")
 
 
 def _draw_timeline(path: Path, moments: dict[str, array]) -> str:
@@ -473,7 +475,10 @@ def _draw_timeline(path: Path, moments: dict[str, array]) -> str:
     faces = {}
     for name, moment in moments.items():
         table = np.array(moment).reshape(-1, 1 + len(EMOTIONS))
-        faces[_printable(name).replace("$", r"\$")] = table[:, 0], table[:, 1:]  # no formula
-    with _whole(path) as partial:
+        title = _printable(name)
+        title = title if len(title) <= 80 else f"{title[:38]} ... {title[-38:]}"
+        faces[title.replace("$", r"\$")] = table[:, 0], table[:, 1:]  # no formula
+    with _whole(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
         plots.timeline(faces).savefig(partial)
     return str(path)

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -460,7 +461,8 @@ def follow(
     The detector looks at every n-th frame; `smoothing` is the time constant of the scores in
     seconds, 0 for none. A face unseen for FORGET seconds gets a new id when it comes back.
     """
-    tracker = Tracker(fer.find, every)
+    # Frames come one after another: a face missed in one look is found in the next.
+    tracker = Tracker(partial(fer.find, thorough=False), every)
     for frame in frames:
         tracks = tracker.update(frame.picture, frame.seconds)
         rows = fer.classify([faces.crop(frame.picture, t.box) for t in tracks])
