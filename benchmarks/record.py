@@ -1,18 +1,20 @@
 """Measure finished nets once, ship the best, and keep the figures where the pages read them.
 
-    python benchmarks/record.py runs/a runs/b runs/c --clean runs/d [--name ferplus] [--test]
+    python benchmarks/record.py runs/a runs/b runs/c [--clean runs/d] [--name ferplus] [--test]
 
 The nets a, b and c have one recipe and different seeds: their mean and spread are recorded, and the
-one with the best accuracy on validation (by `fer2013new.csv`) goes to model_store/NAME. d was
-trained without the pictures that also occur in validation or test. Validation and, with `--test`,
-the test split, by both vote sources, without and with flip averaging. Writes results/NAME.json, the
-training logs as results/<net>.csv, and the tables of README.md and model_store/README.md.
+one with the best accuracy on validation (by `fer2013new.csv`) goes to model_store/NAME. d, if
+given, was trained without the pictures that also occur in validation or test. Read are validation
+and, with `--test`, the test split, by both vote sources, without and with flip averaging. Writes
+results/NAME.json, the training logs as results/<net>.csv, and the tables of README.md and
+model_store/README.md.
 """
 
 import argparse
 import json
 import shutil
 import statistics
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -58,13 +60,12 @@ def over_seeds(nets: list[list[dict]]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("nets", nargs="+", metavar="PREFIX", help="one recipe, several seeds")
-    parser.add_argument("--clean", required=True, metavar="PREFIX", help="without duplicates")
+    parser.add_argument("--clean", metavar="PREFIX", help="without duplicates")
     parser.add_argument("--name", default="ferplus", help="what ships is called so")
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
     splits = ["valid", "test"] if args.test else ["valid"]
-    command = f"python benchmarks/record.py {' '.join(args.nets)} --clean {args.clean}"
-    command += f" --name {args.name}{' --test' * args.test}"
+    command = f"python benchmarks/record.py {' '.join(sys.argv[1:])}"
     known = conditions(command, dataset="FER2013 with the FER+ votes")
     nets = {prefix: measure(prefix, splits) for prefix in args.nets}
     best = max(args.nets, key=lambda prefix: nets[prefix][0]["accuracy"])
@@ -73,10 +74,11 @@ def main() -> None:
     report["shipped"] = Path(best).name
     report["seeds"] = over_seeds(list(nets.values()))
     report["trained_seeds"] = {Path(prefix).name: trained(prefix) for prefix in nets}
-    report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
+    if args.clean:
+        report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
     write(args.name, report)
     ship(best, args.name)
-    for prefix in (*args.nets, args.clean):
+    for prefix in filter(None, (*args.nets, args.clean)):
         shutil.copyfile(f"{prefix}-run/log.csv", ROOT / "results" / f"{Path(prefix).name}.csv")
     pages.main()
 
@@ -96,7 +98,7 @@ def without_duplicates(prefix: str, splits: list[str], all_of_them: dict) -> dic
 def describe(prefix: str) -> dict:
     net, info = models.load_weights(prefix)
     report = {"network": info["network"], "parameters": models.parameters(net)}
-    return report | {"trained": info["trained"], "temperature": info["temperature"]}
+    return report | {key: info[key] for key in ("trained", "temperature", "bias")}
 
 
 def trained(prefix: str) -> dict:
