@@ -17,7 +17,7 @@ FACELESS = (
     *("immunohistochemistry", "moon", "page", "retina", "rocket", "text"),
 )
 PADDINGS = ("gray", "noise", "gradient", "mirror", "photograph")
-FEATHER = 0.06  # of a pasted picture's side: its edge fades, so that no frame gives it away
+FADE = 0.06  # in a crowd a picture's edges fade, so that no frame gives a face away
 
 
 def validation() -> tuple[np.ndarray, np.ndarray]:
@@ -46,10 +46,10 @@ def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def paste(scene: np.ndarray, picture: np.ndarray, left: int, top: int) -> None:
-    """Lay a gray square over the scene, with edges that fade."""
+def paste(scene: np.ndarray, picture: np.ndarray, left: int, top: int, fade: float = 0) -> None:
+    """Lay a gray square over the scene; `fade` is the share of its side over which edges fade."""
     side = len(picture)
-    ramp = np.minimum(np.arange(side) + 1, np.arange(side)[::-1] + 1) / max(1, FEATHER * side)
+    ramp = np.minimum(np.arange(side) + 1, np.arange(side)[::-1] + 1) / max(1, fade * side)
     mask = np.minimum.outer(ramp, ramp).clip(0, 1)[..., None]
     part = scene[top : top + side, left : left + side]
     part[:] = (mask * picture[..., None] + (1 - mask) * part).round()
@@ -95,7 +95,8 @@ def crowd(pictures, size: tuple[int, int], smallest: int, largest: int, rng):
         left, top = rng.integers(size[0] - side), rng.integers(size[1] - side)
         frame = np.array([left, top, side, side], float)
         if not overlap(frame, taken).any():
-            paste(scene, enlarged(pictures[rng.integers(len(pictures))], side), left, top)
+            picture = enlarged(pictures[rng.integers(len(pictures))], side)
+            paste(scene, picture, left, top, FADE)
             taken = np.append(taken, [frame], axis=0)
     return scene, np.array([face_box(*frame[:3]) for frame in taken]).reshape(-1, 4)
 
