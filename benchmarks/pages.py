@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+FRAMED = "as FER2013 framed it"
 YES = {"none": "no", "flip": "yes"}
 SPLITS = {"valid": "validation (PublicTest)", "test": "test (PrivateTest)"}
 
@@ -182,10 +183,54 @@ def speed_run(report: dict) -> str:
     )
 
 
+def faces_block() -> str:
+    """What the crop around a face is worth, and which faces are found."""
+    again, crops = result("crop")["found_again"], result("crop")["found_again"]["crops"]
+    used = crops[f"square of {result('crop')['used']:g}"]["accuracy"]
+    wide, raw = (crops[f"box with a margin of {m}%"]["accuracy"] for m in (40, 0))
+    framed, scenes = crops[FRAMED]["accuracy"], result("detector")["all"]
+    return (
+        "A face is cut out as FER2013 frames faces. "
+        f"In {again['found']:.1%} of {again['n']:,} validation pictures, enlarged, moved and "
+        f"padded, the face is found again, and this crop then reads {used:.1%} right. As FER2013 "
+        f"framed them it is {framed:.1%}, in the detector's box {raw:.1%}, with a margin of 40 % "
+        f"{wide:.1%} (`benchmarks/crop.py`). Of {scenes['faces']} faces from 36 pixels on, in "
+        f"scenes of 640 x 480 to 3000 x 2250, {scenes['find']['recall']:.1%} are found, with "
+        f"{scenes['find']['false_a_scene']:.2f} false ones a scene (`benchmarks/detector.py`)."
+    )
+
+
 # ---------------------------------------------------------------- the pages
 
-BLOCKS = {"results": accuracy_block, "robust": robust_block, "speed": speed_block}
-PAGES = {"README.md": ("results", "robust", "speed"), "model_store/README.md": ("results",)}
+
+def video_block() -> str:
+    """How fast a video is read."""
+    report = result("video")
+    plain, copied = (
+        next(row for row in report["whole"] if row["every"] == 5 and row["copy"] is copy)
+        for copy in (False, True)
+    )
+    parts, cpu = report["parts_ms"], report["conditions"]["cpu"]
+    return (
+        f"At 640 x 480 with one face that makes {plain['frames_per_second']:.0f} frames a second, "
+        f"{copied['frames_per_second']:.0f} with an annotated copy ({cpu}). The detector takes "
+        f"{parts['detect at 640x480']:.0f} ms every fifth time; tracking takes "
+        f"{parts['track, one face']:.1f} ms a frame, the net {parts['classify, one face']:.1f}, "
+        f"drawing {parts['draw']:.1f} ([benchmarks/video.py](benchmarks/video.py))."
+    )
+
+
+BLOCKS = {
+    "results": accuracy_block,
+    "robust": robust_block,
+    "speed": speed_block,
+    "faces": faces_block,
+    "video": video_block,
+}
+PAGES = {
+    "README.md": ("results", "robust", "speed", "faces", "video"),
+    "model_store/README.md": ("results",),
+}
 
 
 def between(name: str, text: str) -> str:
