@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import pages  # noqa: E402
 import robust  # noqa: E402
 
-from ferlib import evaluate  # noqa: E402
+from ferlib import evaluate, faces  # noqa: E402
 from ferlib.video import EVERY  # noqa: E402
 
 REPORT, FIRST = pages.result("ferplus"), pages.result("ferplus-first")
@@ -134,3 +134,27 @@ def test_a_video_is_read_faster_than_it_was_filmed():
     parts = report["parts_ms"]
     for name in ("decode", "detect at 640x480", "track", "classify", "draw", "encode"):
         assert any(part.startswith(name) for part in parts), name
+
+
+def test_the_crop_in_use_is_the_best_within_the_error():
+    report = pages.result("crop")
+    crops = report["found_again"]["crops"]
+    assert (
+        report["used"] == faces.CROP == pytest.approx(report["frames"]["frame_to_box"][1], abs=0.01)
+    )
+    assert report["conditions"]["weights"] == faces.DEFAULT_WEIGHTS
+    for name, row in crops.items():
+        if name.startswith(("square", "moved")):  # nothing beats it by more than chance does
+            assert row["to_used"] <= 2 * row["standard_error"], name
+        if name.startswith("box"):  # and what naive code does costs several points
+            assert row["to_used"] < -4 * row["standard_error"], name
+    assert crops[pages.FRAMED]["to_used"] < 0.02 and report["found_again"]["found"] > 0.95
+
+
+def test_nine_faces_in_ten_are_found_with_few_false_ones():
+    report = pages.result("detector")
+    for size in ("640 x 480", "1024 x 768", "1600 x 1200"):
+        assert report[size]["find"]["recall"] >= 0.9, size
+        assert report[size]["find"]["false_a_scene"] <= 0.2, size
+    assert report["all"]["find"]["recall"] > report["all"]["find, not thorough"]["recall"] + 0.2
+    assert report["photographs"]["find"]["false"] == 0
