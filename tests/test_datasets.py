@@ -610,3 +610,11 @@ def test_mistakes_are_two_plain_lines_and_leave_no_file(tmp_path, spoiling):
 )
 def test_what_does_not_go_together_is_exit_2(words, said):
     assert said in mistake(ferlib("evaluate", *words), 2)
+
+
+def test_answers_are_written_over_nobodys_file(tmp_path):
+    folder, photo = plain(tmp_path / "set"), tmp_path / "photo.jpg"
+    photo.write_bytes(b"a photograph")
+    run = ferlib("evaluate", "--folder", str(folder), "--out", str(photo))
+    assert "holds no answers" in mistake(run, 1)
+    assert photo.read_bytes() == b"a photograph"

@@ -442,3 +442,16 @@ def test_wrong_usage_is_exit_2(words, capsys):
         cli.main(["explain", *words])
     assert stopped.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
+
+
+def test_a_small_face_is_explained_and_a_video_in_its_folder_passed_by(album, tmp_path, capsys):
+    """`ferlib predict` finds it by looking closer: so must this."""
+    head = Image.fromarray(astronaut()[30:200, 140:300]).resize((75, 80))
+    scene = Image.new("RGB", (1600, 1000), "gray")
+    scene.paste(head, (800, 600))
+    (tmp_path / "in").mkdir()
+    scene.save(tmp_path / "in" / "small.png")
+    (tmp_path / "in" / "clip.mp4").write_bytes(b"frames")
+    assert told(album, tmp_path / "out", str(tmp_path / "in")) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["small.png-ferlib.png"]
+    assert "clip" not in capsys.readouterr().out

@@ -101,6 +101,7 @@ def test_a_missing_file_is_named(copied):
         {"temperature": "warm"},
         {"temperature": 0},
         {"bias": [0.5]},
+        {"shares": [0.5, 0.5]},
         {"bias": [float("nan")] * 8},
         {"emotions": 5},
         {"network": ["vgg-tiny"]},

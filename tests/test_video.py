@@ -672,3 +672,14 @@ def test_a_full_disk_for_copies_does_not_stop_the_rows(predict, clip, tmpfs, tmp
 def test_a_wrong_timeline_is_told_before_anything_is_read(predict, tmp_path):
     status, _, err = predict("none.mp4", "--timeline", tmp_path / "line.txt")
     assert status == 1 and "line.txt" in err and ".png" in err
+
+
+def test_nobodys_file_is_written_over(predict, clip, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.fromarray(astronaut()).save(photo)
+    before = photo.read_bytes()
+    status, _, err = predict(clip, "--timeline", photo)
+    assert status == 1 and "no drawing of" in err and photo.read_bytes() == before
+    twice = ("--csv", tmp_path / "a.csv", "--jsonl", f"{tmp_path}/./a.csv")
+    status, _, err = predict(photo, *twice)
+    assert status == 1 and "name two" in err and not (tmp_path / "a.csv").exists()
