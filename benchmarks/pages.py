@@ -29,8 +29,8 @@ def table(report: dict) -> str:
     lines = [
         f"The shipped net (`{report['network']}`, {report['parameters']:,} numbers): "
         f"{trained['recipe']['epochs']} epochs on {trained['pictures']:,} pictures after a first "
-        f"round of training, seed {trained['recipe']['seed']}. Images with a majority emotion, all eight "
-        "emotions allowed as answers. The temperature is fitted to the validation majorities; "
+        f"round of training, seed {trained['recipe']['seed']}. Images with a majority emotion, all "
+        "eight emotions allowed as answers. The temperature is fitted to the validation majorities; "
         "KL is of the scores before it and before the bias for rare emotions.",
         "",
         "| split | votes | n | accuracy | with flip | balanced | KL to the voters "
@@ -54,8 +54,8 @@ def seeds_table(report: dict, first: dict) -> str:
     lines = [
         f"Over {len(report['trained_seeds'])} seeds of the same recipe (the one that did best on "
         f"validation by `{report['seeds'][0]['protocol']}` ships), mean and standard deviation; "
-        f"of the first round, whose {len(first['trained_seeds'])} nets taught them and have no bias "
-        "for rare emotions, which costs 0.2 points; and of one net "
+        f"of the first round, whose {len(first['trained_seeds'])} nets taught them and have no "
+        "bias for rare emotions, which costs 0.2 points; and of one net "
         f"of the first round trained without the {clean['left_out']} pictures that also occur in "
         "validation or test:",
         "",
