@@ -67,7 +67,7 @@ def found_again(fer, pictures: np.ndarray, rng) -> tuple[list[np.ndarray], np.nd
     for picture in tqdm(pictures, desc="scenes", unit="scene", disable=None):
         scene, frame = scenes.padded(picture, rng)
         candidates, _ = fer.find(scene, thorough=True)
-        shared = scenes.overlap(scenes.face_box(*frame), candidates)
+        shared = faces.overlaps(scenes.face_box(*frame), candidates)
         found.append(bool(len(shared)) and shared.max() > 0.3)
         if found[-1]:
             region, box = surroundings(images.to_gray(scene), candidates[shared.argmax()])

@@ -40,7 +40,7 @@ def look(find: Find, scene: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
     started = time.perf_counter()
     boxes, _ = find(scene)
     seconds = time.perf_counter() - started
-    shared = np.array([scenes.overlap(face, boxes) for face in truth])
+    shared = np.array([faces.overlaps(face, boxes) for face in truth])
     shared = shared.reshape(len(truth), len(boxes))
     hit = (shared > SAME).any(axis=1)
     return hit, int((shared.max(axis=0, initial=0) <= SAME).sum()), seconds

@@ -94,7 +94,7 @@ def crowd(pictures, size: tuple[int, int], smallest: int, largest: int, rng):
         side = round(faces.CROP * smallest * (largest / smallest) ** rng.random())
         left, top = rng.integers(size[0] - side), rng.integers(size[1] - side)
         frame = np.array([left, top, side, side], float)
-        if not overlap(frame, taken).any():
+        if not faces.overlaps(frame, taken).any():
             picture = enlarged(pictures[rng.integers(len(pictures))], side)
             paste(scene, picture, left, top, FADE)
             taken = np.append(taken, [frame], axis=0)
@@ -105,11 +105,3 @@ def face_box(left: float, top: float, side: float) -> np.ndarray:
     """Where the face is in a frame of FER2013, by the median of them (results/crop.json)."""
     inner = side / faces.CROP
     return np.array([left + (side - inner) / 2, top + (side - inner) / 2, inner, inner])
-
-
-def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box (4,) as x, y, w, h with others (N, 4)."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
-    common = (high - low).clip(0).prod(axis=1)
-    return common / (box[2:].prod() + others[:, 2:].prod(axis=1) - common)

@@ -155,8 +155,9 @@ def fit_bias(logits: np.ndarray, truth: np.ndarray, rarity: np.ndarray) -> np.nd
 
     A net that has learnt how rare an emotion is asks for more before it says so, also where it is
     not rare. Dividing probabilities by a power of the emotions' shares takes some of that back
-    (Menon et al. 2021, section 4.1). Taken is the largest power, in steps of a twentieth, up to
-    which the accuracy on `truth` (N,) stays within COST of what it was.
+    (Menon et al. 2021, section 4.1); `rarity` (8,) is that of `labels.rarity`. Taken is the largest
+    power, in steps of a twentieth, up to which the accuracy on `truth` (N,) stays within COST of
+    what it was.
     """
     power = 0.0
     least = (logits.argmax(axis=1) == truth).mean() - COST

@@ -248,7 +248,7 @@ def _slopes(halves, batch: np.ndarray, chosen) -> tuple[np.ndarray, np.ndarray]:
 def run(args) -> None:
     """Do all that `ferlib explain` was asked for. Raises FerlibError at the end if any failed."""
     job = Job(args, faces.Recognizer(weights=args.weights))
-    with predict._ends_like_ctrl_c():
+    with predict.ends_like_ctrl_c():
         try:
             names = job.expand(args.photos, predict.PICTURES)
             for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
@@ -270,7 +270,7 @@ class Job(predict.Job):
         found, crops = self._faces(picture)
         entry = {"photo": name, "faces": [asdict(face) for face in found]}
         self.answer["photos"].append(entry)
-        line = predict._faces_line(name, found)
+        line = predict.faces_line(name, found)
         if found:
             entry["drawn"] = self._overlay(name, found, crops)
             line += f" -> {entry['drawn']}"
@@ -300,7 +300,7 @@ class Job(predict.Job):
         pairs = zip(found, wanted, strict=True)
         titles = [f"{emotion} {face.scores[emotion]:.0%}" for face, emotion in pairs]
         figure = plots.explained(crops, heats, titles, columns=max(4, isqrt(len(crops))))
-        path = Path(f"{predict._free_stem(Path(self.args.out), name)}.png")
-        with predict._whole(path) as partial:
+        path = Path(f"{predict.free_stem(Path(self.args.out), name)}.png")
+        with predict.whole_file(path) as partial:
             figure.savefig(partial, dpi=200, bbox_inches="tight", pad_inches=0.1)
         return str(path)

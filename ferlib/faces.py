@@ -336,7 +336,7 @@ def _by_itself(detect: Detector, picture: np.ndarray, box: np.ndarray):
     right, bottom = np.ceil(middle + side).astype(int)
     found, sure = _look(detect, picture[top:bottom, left:right], AGAIN / side)
     found = found + np.array([left, top, 0, 0])
-    sure = np.where(_overlaps(box, found) > 0.3, sure, 0)
+    sure = np.where(overlaps(box, found) > 0.3, sure, 0)
     return (found[sure.argmax()], sure.max()) if sure.any() else (box, 0.0)
 
 
@@ -344,12 +344,12 @@ def _apart(boxes: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Of boxes that overlap by more than 0.4 only the surest."""
     kept: list[int] = []
     for row in np.argsort(-sure, kind="stable"):
-        if not (_overlaps(boxes[row], boxes[kept]) > 0.4).any():
+        if not (overlaps(boxes[row], boxes[kept]) > 0.4).any():
             kept.append(row)
     return boxes[kept], sure[kept]
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union of a box (4,) as x, y, w, h with others (N, 4)."""
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])

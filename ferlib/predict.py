@@ -43,7 +43,7 @@ def run(args) -> None:
     if args.timeline:
         _check_figure(Path(args.timeline))
     job = Job(args, Recognizer(weights=args.weights, flip=args.tta == "flip"))
-    with _ends_like_ctrl_c():
+    with ends_like_ctrl_c():
         try:
             names = job.expand(args.photos)
             for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
@@ -56,7 +56,7 @@ def run(args) -> None:
 
 
 @contextmanager
-def _ends_like_ctrl_c() -> Iterator[None]:
+def ends_like_ctrl_c() -> Iterator[None]:
     """A `kill` and a closed terminal stop the run as Ctrl-C does: what was read is kept."""
     kinds = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
     before = {}
@@ -151,14 +151,14 @@ class Job:
         self.answer["photos"].append(entry)
         for rows in self.rows:
             rows.add({"source": name}, found)
-        self._say(_faces_line(name, found))
+        self._say(faces_line(name, found))
         if self.args.out:
             entry["drawn"] = self._drawn(name, picture, found)
 
     def _drawn(self, name: str, picture: np.ndarray, found: list[Face]) -> str:
         """Write an annotated copy under a name that no other picture has; gives its path."""
-        path = Path(f"{_free_stem(Path(self.args.out), name)}.png")
-        with _whole(path) as partial:
+        path = Path(f"{free_stem(Path(self.args.out), name)}.png")
+        with whole_file(path) as partial:
             self.fer.draw(picture, found).save(partial, "PNG")
         return str(path)
 
@@ -257,7 +257,7 @@ class Watched:
 
         picture = frame.picture
         if self.copy is None:
-            stem = _free_stem(Path(self.job.args.out), self.name)
+            stem = free_stem(Path(self.job.args.out), self.name)
             self.copy = video.Copy(stem, self.frames.fps, picture.shape[1::-1])
         picture = np.asarray(self.job.fer.draw(picture, found)) if found else picture
         self.copy.write(picture, frame.seconds if self.frames.live else None)
@@ -405,7 +405,7 @@ class _Appended:
 # ---------------------------------------------------------------- copies and words
 
 
-def _free_stem(folder: Path, name: str) -> Path:
+def free_stem(folder: Path, name: str) -> Path:
     """folder/<name>-ferlib, numbered when there is a file with this stem."""
     _make_folder(folder)
     base, number = re.sub(r"[^\w.() +-]", "_", Path(name).name), 1
@@ -425,7 +425,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Iterator[Path]:
     """Where to write a file that gets its name only once it is whole."""
     partial = path.with_name(f".{os.getpid()}{path.name}")
     try:
@@ -444,7 +444,7 @@ def _printable(line: str) -> str:
     return safe.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _faces_line(name: str, found: list[Face]) -> str:
+def faces_line(name: str, found: list[Face]) -> str:
     if not found:
         return f"{name}: no face found"
     each = (f"{f.emotion} {f.scores[f.emotion]:.2f} at {tuple(f.box)}" for f in found)
@@ -478,7 +478,7 @@ def _draw_timeline(path: Path, moments: dict[str, array]) -> str:
         title = _printable(name)
         title = title if len(title) <= 80 else f"{title[:38]} ... {title[-38:]}"
         faces[title.replace("$", r"\$")] = table[:, 0], table[:, 1:]  # no formula
-    with _whole(path) as partial, warnings.catch_warnings():
+    with whole_file(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
         plots.timeline(faces).savefig(partial)
     return str(path)

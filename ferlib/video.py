@@ -344,10 +344,7 @@ def _touches(box, others) -> bool:
 
 def overlap(a, b) -> float:
     """Intersection over union of two boxes (x, y, w, h)."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    common = max(width, 0) * max(height, 0)
-    return float(common / max(a[2] * a[3] + b[2] * b[3] - common, 1e-9))
+    return float(faces.overlaps(np.asarray(a), np.asarray(b)[None])[0])
 
 
 # ---------------------------------------------------------------- likeness
