@@ -32,6 +32,7 @@ PICTURES += (".pgm", ".pbm")
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 VIDEOS += (".ogv", ".ts", ".mts", ".m2ts")
 FIGURES = (".png", ".svg", ".pdf", ".jpg")
+_SIGNED = b"Matplotlib"  # stands in its figures, except for JPEGs, where we put it
 COLUMNS = ("source", "frame", "seconds", "id", "x", "y", "width", "height", "confidence", "emotion")
 LARGEST = 1_000_000_000  # bytes of a picture, which is read as a whole
 NAMED = 8  # of the files that failed, so many are named at the end
@@ -465,7 +466,7 @@ def _check_figure(path: Path) -> None:
     if path.suffix.lower() not in FIGURES:
         raise FerlibError(f"{path}: expected a name that ends in {', '.join(FIGURES)}")
     _make_folder(path.parent)
-    if path.is_file() and b"atplotlib" not in path.read_bytes()[:4096]:
+    if path.is_file() and _SIGNED not in path.read_bytes():
         raise FerlibError(f"{path} exists and is no drawing of `ferlib predict`: name another")
 
 
@@ -480,5 +481,6 @@ def _draw_timeline(path: Path, moments: dict[str, array]) -> str:
         faces[title.replace("$", r"\$")] = table[:, 0], table[:, 1:]  # no formula
     with whole_file(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box
-        plots.timeline(faces).savefig(partial)
+        signed = {"pil_kwargs": {"comment": _SIGNED}} if path.suffix.lower() == ".jpg" else {}
+        plots.timeline(faces).savefig(partial, **signed)
     return str(path)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from array import array
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from serving import astronaut, encoded, tiny_weights
 
 import ferlib
 from ferlib import cli, video
+from ferlib import predict as predict_module
 from ferlib.errors import FerlibError
 from ferlib.predict import expand
 
@@ -672,6 +674,16 @@ def test_a_full_disk_for_copies_does_not_stop_the_rows(predict, clip, tmpfs, tmp
 def test_a_wrong_timeline_is_told_before_anything_is_read(predict, tmp_path):
     status, _, err = predict("none.mp4", "--timeline", tmp_path / "line.txt")
     assert status == 1 and "line.txt" in err and ".png" in err
+
+
+@pytest.mark.parametrize("ending", predict_module.FIGURES)
+def test_a_timeline_may_be_drawn_again(clip, tmp_path, ending):
+    moments = {"face 1": array("d", [*range(9), *range(1, 10)])}
+    path = tmp_path / f"line{ending}"
+    for _ in range(2):
+        predict_module._check_figure(path)
+        predict_module._draw_timeline(path, moments)
+    assert path.stat().st_size > 1000
 
 
 def test_nobodys_file_is_written_over(predict, clip, tmp_path):
