@@ -300,7 +300,7 @@ def _load_published(folder: Path, fer2013: Path, ferplus: Path) -> Fer2013:
     stats = [(str(path), path.stat()) for path in sources]
     key = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    cached = _cache_folder() / f"fer2013-{place}.npz"
+    cached = cache_folder() / f"fer2013-{place}.npz"
     try:
         data = _load_npz(cached, key)
     except Exception:  # missing, stale or damaged in whatever way: it is made again
@@ -320,8 +320,8 @@ def _keep(path: Path, data: Fer2013, key: str, otherwise: str) -> None:
         print(f"ferlib: {problem}: {otherwise} again next time", file=sys.stderr)
 
 
-def _cache_folder() -> Path:
-    """As the XDG base directory specification says; relative paths there are to be ignored."""
+def cache_folder() -> Path:
+    """For what can be made again; as in the XDG specification, relative paths are ignored."""
     named = Path(os.environ.get("XDG_CACHE_HOME") or "")
     return (named if named.is_absolute() else Path.home() / ".cache") / "ferlib"
 
@@ -331,7 +331,7 @@ def sample_data() -> Fer2013:
     from ferlib import sample
 
     version = hashlib.sha256(Path(sample.__file__).read_bytes()).hexdigest()[:16]
-    kept = _cache_folder() / f"sample-{version}.npz"
+    kept = cache_folder() / f"sample-{version}.npz"
     try:
         data = _load_npz(kept)
     except Exception:  # not drawn yet

@@ -8,14 +8,14 @@ import os
 import shutil
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ferlib import images, labels, models, runtime
+from ferlib import fer2013, images, labels, models, runtime
 from ferlib.errors import FerlibError
 from ferlib.evaluate import fit_bias, fit_temperature, measure
 from ferlib.images import Augmentation
@@ -148,7 +148,7 @@ def fit(train, valid, recipe: Recipe, folder=None, ctx=None, progress: bool = Tr
     with _locked(folder):
         if folder is not None and _resume(run, Path(folder)) and progress:
             print(f"going on after epoch {len(run.log)} of {recipe.epochs}, kept in {folder}")
-        run.taught = _answers(run, pictures, folder, progress)
+        run.taught = _answers(run, pictures, progress)
         for epoch in range(len(run.log) + 1, recipe.epochs + 1):
             run.log.append(_trained(run, epoch, pictures, votes, valid, progress))
             if folder is not None:
@@ -194,26 +194,35 @@ def _rows(split, recipe: Recipe):
     return pictures[rows], votes[rows]
 
 
-def _answers(run, pictures: np.ndarray, folder, progress: bool) -> np.ndarray | None:
-    """The teacher's mean probabilities, upright and mirrored, float32 (N, 8); kept in `folder`.
+def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
+    """The teacher's mean probabilities, upright and mirrored, float32 (N, 8).
 
     For the pictures as they are, not as each epoch moves them: that would cost a third more. No
     temperature softens them (Hinton et al. 2015, section 2): votes are soft, and so are nets
-    that learnt from them.
+    that learnt from them. They take minutes, so they are kept in the user's cache folder for the
+    next run with the same teacher and pictures.
     """
     teacher = run.recipe.teacher
     if not teacher:
         return None
-    kept = folder and Path(folder) / "teacher.npy"
-    if kept and run.log and kept.is_file():  # a run that goes on
+    nets = [models.load_weights(prefix, run.ctx[0]) for prefix in teacher]
+    files = [np.fromfile(file, np.uint8) for each in teacher for file in models.weight_files(each)]
+    kept = fer2013.cache_folder() / f"teacher-{_fingerprint(pictures, *files)}.npy"
+    with suppress(OSError, ValueError):  # not kept yet, or damaged
         return np.load(kept)
     total = np.zeros((len(pictures), len(labels.EMOTIONS)), np.float32)
-    for prefix in tqdm(teacher, "teacher", unit="net", disable=None if progress else True):
-        net, info = models.load_weights(prefix, run.ctx[0])
+    for net, info in tqdm(nets, "teacher", unit="net", disable=None if progress else True):
         total += models.predict(net, pictures, info | models.RAW, flip=True)
-    if kept:
-        np.save(kept, total / len(teacher))
-    return total / len(teacher)
+    _keep_answers(total / len(nets), kept)
+    return total / len(nets)
+
+
+def _keep_answers(answers: np.ndarray, path: Path) -> None:
+    partial = path.with_suffix(f".{os.getpid()}.npy")
+    with suppress(OSError):  # without a cache they are made again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(partial, answers)
+        os.replace(partial, path)
 
 
 def _fingerprint(*arrays: np.ndarray) -> str:

@@ -249,7 +249,10 @@ def test_weights_of_another_network_are_no_start(drawn, first):
         train.fit(*drawn, replace(QUICK, net="vgg13lean", start=first), progress=False)
 
 
-def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(drawn, first, tmp_path):
+def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(
+    drawn, first, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (pictures, votes), valid = drawn
     wrong = np.random.default_rng(0).permutation(votes)
     how = replace(QUICK, epochs=6, batch_size=16, teacher=(first,), teacher_share=1.0)
@@ -263,7 +266,8 @@ def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(drawn, f
         return (answers * np.log(answers / scores)).sum(axis=1).mean()
 
     assert distance(taught) < 0.7 * distance(untaught)
-    kept = np.load(tmp_path / "teacher.npy")
+    (cached,) = (tmp_path / "cache/ferlib").glob("teacher-*.npy")
+    kept = np.load(cached)
     rows = labels.trainable(wrong, how.scheme)
     served = info | models.RAW
     np.testing.assert_allclose(kept, models.predict(teacher, pictures[rows], served, flip=True))
