@@ -11,7 +11,7 @@ from pathlib import Path
 from ferlib.errors import FerlibError
 
 HANDLER = "ferlib_service.py"  # a name that no folder on a user's PYTHONPATH is likely to have
-MODULES = ("__init__", "errors", "runtime", "labels", "images", "models", "faces")
+MODULES = ("__init__", "errors", "runtime", "labels", "images", "models", "int8", "faces")
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
@@ -21,15 +21,19 @@ def pack(weights=None, out="model_store/fer.mar") -> Path:
 
     The same weights and the same ferlib give the same bytes: fixed order, times and permissions,
     nothing but the files named here, stored as they are (zlib's output differs by version). The
-    weights are loaded once first, so what does not fit together is refused: FerlibError, as when
-    `out` cannot be written.
+    weights are loaded once first, and their int8 graph if there is one, so what does not fit
+    together is refused: FerlibError, as when `out` cannot be written.
     """
-    from ferlib import faces, models
+    from ferlib import faces, int8, models
 
     prefix = faces.find_weights(weights)
     models.load_weights(prefix)
+    files = [*models.weight_files(prefix)]
+    if int8.file(prefix).is_file():
+        int8.graph(prefix)
+        files.append(int8.file(prefix))
     out = Path(out)
-    _write(out, _zipped(_members(prefix, models.weight_files(prefix))))
+    _write(out, _zipped(_members(prefix, files)))
     return out
 
 
@@ -112,8 +116,8 @@ def check(mar) -> None:
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
         raise _corrupt(mar, str(error).strip("'\"") or type(error).__name__) from None
     weights = [name for name in names if name.startswith("weights/")]
-    if handler not in names or len(weights) != 3:
-        raise _corrupt(mar, f"expected {HANDLER} and three files of weights in it")
+    if handler not in names or len(weights) not in (3, 4):
+        raise _corrupt(mar, f"expected {HANDLER} and three or four files of weights in it")
     if any(name.startswith("/") or ".." in Path(name).parts for name in names):
         raise _corrupt(mar, "it would unpack outside its folder")
 

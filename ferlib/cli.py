@@ -106,10 +106,22 @@ def _evaluate(args) -> dict | None:
         return _evaluate_folder(args)
     split, protocol = args.split or "valid", args.protocol or PROTOCOLS[0]
     result = evaluate.evaluate(
-        args.weights, split, protocol, folder=args.data, flip=args.tta == "flip"
+        args.weights, split, protocol, args.data, args.tta == "flip", precision=args.precision
     )
     print(evaluate.report(result))
     return result
+
+
+def _quantize(args) -> dict:
+    from ferlib import faces, fer2013, int8
+
+    data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
+    prefix = faces.find_weights(args.weights)
+    print(f"finding the ranges of {prefix.name}'s layers: a minute", flush=True)
+    path = int8.quantize(prefix, data.split("train", keep="usable")[0])
+    result = int8.compare(prefix, *data.split("valid")[:2])
+    print(f"wrote {path}\n{int8.report(result)}")
+    return {"int8": str(path)} | result
 
 
 def _check_together(args) -> None:
@@ -251,6 +263,8 @@ def _data_commands(commands) -> None:
     prepare.add_argument("--out", default="data", metavar="FOLDER", help="where to keep it")
     train = _add(commands, "train", _train, "train a net on the FER+ votes")
     _train_arguments(train)
+    quantize = _add(commands, "quantize", _quantize, "make the int8 graph of a trained net")
+    _quantize_arguments(quantize)
     evaluate = _add(commands, "evaluate", _evaluate, "measure a net on a split, or on a folder")
     _evaluate_arguments(evaluate)
 
@@ -285,12 +299,22 @@ def _train_arguments(train) -> None:
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
 
 
+def _quantize_arguments(quantize) -> None:
+    add = quantize.add_argument
+    add("weights", nargs="?", metavar="PREFIX", help="default: the shipped net")
+    source = quantize.add_mutually_exclusive_group()
+    source.add_argument("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
+    source.add_argument("--sample", action="store_true", help="calibrate on drawn faces instead")
+
+
 def _evaluate_arguments(evaluate) -> None:
     add = evaluate.add_argument
     add("--split", choices=("train", "valid", "test"), help="of FER2013 (default: valid)")
     add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
     _weights_arguments(evaluate, nargs="+")
     add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
+    about = "of the convolutions; auto: the fastest here"
+    add("--precision", choices=("auto", "int8", "fused", "float32"), default="auto", help=about)
     evaluate.set_defaults(refuse=evaluate.error)
     add = evaluate.add_argument_group("other data sets, instead of a split").add_argument
     add("--folder", metavar="PATH", help="emotion/picture.png, CK+, JAFFE or FERG")

@@ -20,22 +20,25 @@ def evaluate(
     folder=None,
     flip: bool = False,
     raw: bool = False,
+    precision: str = "auto",
 ) -> dict:
     """Measure stored weights (default: the shipped net; a list is averaged) on majority images.
 
     `protocol` names the vote file that decides which images count and what they show;
-    `raw` gives the net as it was trained, without its bias and temperature.
+    `raw` gives the net as it was trained, without its bias and temperature; `precision` is that of
+    `models.load_weights`.
     """
     from ferlib import fer2013, models
     from ferlib.faces import Recognizer
 
-    fer = Recognizer(weights=weights, flip=flip)
+    fer = Recognizer(weights=weights, flip=flip, precision=precision)
     for _, info in fer.nets:
         info |= models.RAW if raw else {}
     data = fer2013.load(folder)
     pictures, votes, _ = data.split(split, protocol)
     result = {"weights": fer.name, "split": split, "protocol": protocol}
     result |= {"tta": "flip" if flip else "none", "raw": raw}
+    result["precision"] = precision
     parts = range(0, len(pictures), 256)
     bar = tqdm(parts, desc=f"{split} split", unit_scale=256, unit="img", disable=None, leave=False)
     scores = np.concatenate([fer.classify(pictures[start : start + 256]) for start in bar])

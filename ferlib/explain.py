@@ -247,7 +247,7 @@ def _slopes(halves, batch: np.ndarray, chosen) -> tuple[np.ndarray, np.ndarray]:
 
 def run(args) -> None:
     """Do all that `ferlib explain` was asked for. Raises FerlibError at the end if any failed."""
-    job = Job(args, faces.Recognizer(weights=args.weights))
+    job = Job(args, faces.Recognizer(weights=args.weights, precision="float32"))
     with predict.ends_like_ctrl_c():
         try:
             names = job.expand(args.photos, predict.PICTURES)

@@ -54,12 +54,21 @@ class Recognizer:
     `weights` is a prefix such as model_store/ferplus, or a name in the checkout's or the
     installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
     averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
-    `haar()`, `yunet(file)` or a function of one's own).
+    `haar()`, `yunet(file)` or a function of one's own); `precision` is that of
+    `models.load_weights`: by itself eight-bit numbers where the CPU is fast at them, which give
+    another emotion for about one face in 200.
     The same call gives the same numbers every time; in another
     batch a probability can differ in its seventh digit.
     """
 
-    def __init__(self, weights=None, ctx=None, flip: bool = False, detector: Detector = None):
+    def __init__(
+        self,
+        weights=None,
+        ctx=None,
+        flip: bool = False,
+        detector: Detector = None,
+        precision: str = "auto",
+    ):
         from ferlib import models, runtime  # here, because this loads MXNet
 
         several = (
@@ -68,7 +77,7 @@ class Recognizer:
         self.weights = [find_weights(one) for one in several]
         self.name = "+".join(prefix.name for prefix in self.weights)
         ctx = ctx or runtime.contexts()[0]
-        self.nets = [models.load_weights(prefix, ctx) for prefix in self.weights]
+        self.nets = [models.load_weights(prefix, ctx, precision) for prefix in self.weights]
         self._flip = flip
         self._detect = detector or default_detector()
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once

@@ -76,6 +76,8 @@ SPECS = {
 # With a net's JSON, these give its answers as the loss of its training saw them.
 RAW = {"temperature": 1.0, "bias": None}
 
+PRECISIONS = ("auto", "int8", "fused", "float32")
+
 
 def create(name: str, ctx=None, seed: int | None = None) -> nn.HybridSequential:
     """The net called `name` with He-initialised weights: float32 (N, 1, size, size) -> (N, 8).
@@ -183,6 +185,7 @@ def save_weights(net, prefix, info: dict) -> None:
     """
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{prefix}-int8.json").unlink(missing_ok=True)  # made for the weights that go
     beside = f"{prefix}.{os.getpid()}.tmp"
     partial = weight_files(beside)
     try:
@@ -209,11 +212,15 @@ def _stored(net, symbol) -> dict:
     }
 
 
-def load_weights(prefix, ctx=None) -> tuple[SymbolBlock, dict]:
+def load_weights(prefix, ctx=None, precision: str = "float32") -> tuple[SymbolBlock, dict]:
     """The three files -> (hybridised net that gives logits, its JSON as a dict).
 
-    Raises FerlibError naming the file that is missing, or that belongs to another network.
+    precision: "float32", the graph as it was trained, the only one with gradients; "int8", what
+    `int8.quantize` made of it; "auto", the fastest here (`fastest`). Raises FerlibError naming the
+    file that is missing, or that belongs to another network.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: expected one of {PRECISIONS}")
     symbol_file, params_file, info_file = weight_files(prefix)
     for path in (info_file, symbol_file, params_file):
         if not path.is_file():
@@ -222,11 +229,26 @@ def load_weights(prefix, ctx=None) -> tuple[SymbolBlock, dict]:
                 f"{symbol_file.name}, {params_file.name} and {info_file.name}",
                 "weights_missing",
             )
+    ctx = ctx or mx.cpu()
     info = _read_info(info_file)
-    net = _import(symbol_file, params_file, ctx or mx.cpu())
+    net = _import(prefix, fastest(prefix, ctx) if precision == "auto" else precision, ctx)
     _check_name(net, info, info_file)
-    _check_output(net, info, info_file, ctx or mx.cpu())
+    _check_output(net, info, info_file, ctx)
     return net, info
+
+
+def fastest(prefix, ctx=None) -> str:
+    """The precision in which stored weights answer soonest here.
+
+    "int8" where PREFIX-int8.json is there and the CPU multiplies eight-bit numbers
+    (`runtime.fast_int8`); else "fused", float32 with each convolution, BatchNorm and ReLU as one
+    step; "float32" on a GPU, which has no such graph.
+    """
+    from ferlib import int8
+
+    if ctx is not None and ctx.device_type != "cpu":
+        return "float32"
+    return "int8" if int8.file(prefix).is_file() and runtime.fast_int8() else "fused"
 
 
 def take_over(net, prefix) -> None:
@@ -271,11 +293,23 @@ def _eight(values) -> bool:
     return np.shape(values) == (8,) and bool(np.isfinite(np.array(values, float)).all())
 
 
-def _import(symbol_file: Path, params_file: Path, ctx) -> SymbolBlock:
+def _import(prefix, precision: str, ctx) -> SymbolBlock:
+    symbol_file, params_file, _ = weight_files(prefix)
     try:
+        graph = mx.sym.load_json(symbol_file.read_text())
+        if precision == "fused":
+            graph = graph.get_backend_symbol("MKLDNN")
+        if precision == "int8":
+            from ferlib import int8
+
+            graph = int8.graph(prefix)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "cannot decide type": the first batch decides it
-            net = SymbolBlock.imports(str(symbol_file), ["data"], str(params_file), ctx=ctx)
+            net = SymbolBlock(graph, mx.sym.var("data"))
+            stored = {"cast_dtype": True, "dtype_source": "saved"}
+            net.collect_params().load(str(params_file), ctx=ctx, **stored)
+    except FerlibError:
+        raise
     except Exception:  # MXNetError, AssertionError, KeyError ... by what is wrong
         raise FerlibError(
             f"{params_file} and {symbol_file} do not hold the same net, or are damaged:\n"

@@ -195,6 +195,14 @@ def fast_bfloat16() -> bool:
     return amd or _latch_amx(import_mxnet())
 
 
+def fast_int8() -> bool:
+    """Whether this CPU multiplies eight-bit numbers in one step: VNNI (2019 and later), or AMX.
+
+    Without it oneDNN's int8 convolutions add in 16 bits, which can overflow.
+    """
+    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni"}) or _latch_amx(import_mxnet())
+
+
 # ---------------------------------------------------------------- GPU
 
 _CUDA_LIBRARIES = (  # in the order in which they need each other
@@ -281,7 +289,8 @@ def contexts() -> list:
 def describe() -> dict:
     """What MXNet runs on here: device, precision, threads, AMX and the versions.
 
-    "precision" is what `ferlib train` uses; nets are stored and served in float32.
+    "precision" is what `ferlib train` uses, "inference" what answers are computed in where a net
+    has an int8 graph; weights are stored in float32.
     """
     mx = import_mxnet()
     devices = contexts()
@@ -289,6 +298,7 @@ def describe() -> dict:
     return {
         "device": "cpu" if on_cpu else f"{len(devices)} x {_cards()[devices[0].device_id][0]}",
         "precision": "bfloat16" if on_cpu and fast_bfloat16() else "float32",
+        "inference": "int8" if on_cpu and fast_int8() else "float32",
         "amx": _latch_amx(mx),
         "threads": int(os.environ.get("OMP_NUM_THREADS", cores())),
         "cpu": f"{_cpuinfo('model name') or platform.processor()}, {cores()} cores",
