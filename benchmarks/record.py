@@ -27,7 +27,7 @@ from ferlib import evaluate, fer2013, models
 def measure(weights: str, splits: list[str]) -> list[dict]:
     """One dict for every split, vote source and kind of averaging."""
     return [
-        evaluate.evaluate(weights, split, protocol, flip=flip)
+        evaluate.evaluate(weights, split, protocol, flip=flip, precision="float32")
         for split, protocol in product(splits, fer2013.PROTOCOLS)
         for flip in (False, True)
     ]
@@ -36,7 +36,9 @@ def measure(weights: str, splits: list[str]) -> list[dict]:
 def add_raw(weights: str, runs: list[dict]) -> None:
     """What the figures without flip were before bias and temperature."""
     for run in runs[::2]:
-        raw = evaluate.evaluate(weights, run["split"], run["protocol"], raw=True)
+        raw = evaluate.evaluate(
+            weights, run["split"], run["protocol"], raw=True, precision="float32"
+        )
         keys = ("accuracy", "balanced_accuracy", "loss", "kl", "ece")
         run["raw"] = {key: raw[key] for key in keys}
 

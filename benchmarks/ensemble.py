@@ -1,0 +1,92 @@
+"""Choose the nets whose answers are averaged, on validation, and ship them.
+
+    python benchmarks/ensemble.py runs/a runs/b runs/c runs/d ... [--size 3] [--test]
+
+Of all sets of three of these finished nets, with flip averaging, the one is taken whose mean
+probabilities lie closest to the voters' shares on the validation split (by `fer2013new.csv`). Not
+the one with the best accuracy: of so many sets that would mostly be the luckiest. The net that is
+shipped as ferplus must be among them and stays where it is; the others go to model_store as
+ferplus-2, ferplus-3. Then they are measured together, on validation and, with `--test`, on the test
+split. Writes results/ensemble.json.
+"""
+
+import argparse
+import sys
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pages
+from conditions import ROOT, conditions, write
+from record import describe, measure, ship, trained
+
+from ferlib import evaluate as evaluating
+from ferlib import fer2013, models
+from ferlib.faces import Recognizer
+
+FIRST = ROOT / "model_store" / "ferplus"
+
+
+def figures(scores: np.ndarray, votes: np.ndarray) -> dict:
+    found = evaluating.measure(scores, votes)
+    return {key: found[key] for key in ("accuracy", "loss", "kl", "ece")}
+
+
+def answers(prefixes: list[str]) -> tuple[dict, np.ndarray]:
+    """Each net's probabilities on validation, with flip averaging, and the votes."""
+    pictures, votes, _ = fer2013.load().split("valid")
+    read = {one: Recognizer(one, flip=True, precision="float32") for one in prefixes}
+    return {one: fer.classify(pictures) for one, fer in read.items()}, votes
+
+
+def sets(scores: dict, votes: np.ndarray, size: int) -> list[dict]:
+    """Every set of so many nets with its figures, the closest to the voters first."""
+    rows = []
+    for nets in combinations(scores, size):
+        mean = sum(scores[net] for net in nets) / size
+        rows.append({"nets": [Path(net).name for net in nets]} | figures(mean, votes))
+    return sorted(rows, key=lambda row: row["kl"])
+
+
+def shipped_one(prefixes: list[str]) -> str:
+    """The candidate that is shipped as ferplus already."""
+    same = models.weight_files(FIRST)[1].read_bytes()
+    for prefix in prefixes:
+        if models.weight_files(prefix)[1].read_bytes() == same:
+            return prefix
+    raise SystemExit("none of these nets is model_store/ferplus: name it as well")
+
+
+def together(members: list[str], splits: list[str]) -> list[dict]:
+    """The figures of the average, by split, votes and flip."""
+    runs = measure([f"model_store/{name}" for name in members], splits)
+    return [{key: value for key, value in run.items() if key != "weights"} for run in runs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("nets", nargs="+", metavar="PREFIX")
+    parser.add_argument("--size", type=int, default=3)
+    parser.add_argument("--test", action="store_true", help="read the test split as well")
+    args = parser.parse_args()
+    known = conditions(f"python benchmarks/ensemble.py {' '.join(sys.argv[1:])}")
+    first = shipped_one(args.nets)
+    scores, votes = answers(args.nets)
+    tried = sets(scores, votes, args.size)
+    chosen = next(row for row in tried if Path(first).name in row["nets"])["nets"]
+    others = [net for net in args.nets if Path(net).name in chosen and net != first]
+    names = {first: "ferplus"} | {net: f"ferplus-{at}" for at, net in enumerate(others, 2)}
+    for net in others:
+        ship(net, names[net])
+    known |= {"n": len(votes), "split": "valid", "protocol": "fer2013new.csv", "tta": "flip"}
+    report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
+    report["single"] = {Path(net).name: figures(row, votes) for net, row in scores.items()}
+    report |= {"sets": tried, "nets": {Path(net).name: trained(net) for net in names}}
+    report["parameters"] = {name: describe(net)["parameters"] for net, name in names.items()}
+    report["runs"] = together(list(names.values()), ["valid", "test"] if args.test else ["valid"])
+    write("ensemble", report)
+    pages.main()
+
+
+if __name__ == "__main__":
+    main()
