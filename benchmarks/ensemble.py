@@ -82,7 +82,7 @@ def main() -> None:
     report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
     report["single"] = {Path(net).name: figures(row, votes) for net, row in scores.items()}
     report |= {"sets": tried, "nets": {Path(net).name: trained(net) for net in names}}
-    report["parameters"] = {name: describe(net)["parameters"] for net, name in names.items()}
+    report["parameters"] = sum(describe(net)["parameters"] for net in names)
     report["runs"] = together(list(names.values()), ["valid", "test"] if args.test else ["valid"])
     write("ensemble", report)
     pages.main()

@@ -112,6 +112,48 @@ def accuracy_block() -> str:
     return "\n\n".join(parts)
 
 
+# ---------------------------------------------------------------- what ships
+
+SHOWN = (("valid", "fer2013new.csv"), ("test", "fer2013new.csv"), ("test", "label.csv"))
+
+
+def shipped_block() -> str:
+    """The nets of model_store beside each other, alone and averaged, without and with flip."""
+    columns = " | ".join(f"{SPLITS[split]}, `{protocol}`" for split, protocol in SHOWN)
+    lines = [f"| | numbers | MB | {columns} |", "|---" * (3 + len(SHOWN)) + "|"]
+    for name in ("ferplus", "ferplus-small", "ensemble"):
+        if (ROOT / "results" / f"{name}.json").is_file():
+            lines.append(shipped_row(name, result(name)))
+    return "\n".join(lines) + "\n\nAccuracy in float32, without and with flip averaging."
+
+
+def shipped_row(name: str, report: dict) -> str:
+    nets = list(report.get("members", [name]))
+    files = (ROOT / "model_store" / f"{net}-0000.params" for net in nets)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    names = ", ".join(f"`{net}`" for net in nets)
+    cells = " | ".join(plain_and_flip(report["runs"], *where) for where in SHOWN)
+    return f"| {names} | {report['parameters']:,} | {size:.1f} | {cells} |"
+
+
+def plain_and_flip(runs: list[dict], split: str, protocol: str) -> str:
+    found = [r["accuracy"] for r in runs if (r["split"], r["protocol"]) == (split, protocol)]
+    return f"{found[0]:.2%}, {found[1]:.2%}" if found else "not read"
+
+
+def int8_block() -> str:
+    """What rounding to eight bits changes."""
+    if not (ROOT / "results" / "int8.json").is_file():
+        return "Not measured yet: `python benchmarks/rounding.py` does."
+    lines = ["| | split | n | same emotion | float32 | int8 |", "|---|---|---|---|---|---|"]
+    for name, rows in result("int8")["nets"].items():
+        for row in rows:
+            full, rounded = row["accuracy"].values()
+            where = f"{SPLITS[row['split']]}, `{row['protocol']}` | {row['n']:,}"
+            lines.append(f"| `{name}` | {where} | {row['same']:.2%} | {full:.2%} | {rounded:.2%} |")
+    return "\n".join(lines)
+
+
 # ---------------------------------------------------------------- how robust
 
 
@@ -222,6 +264,8 @@ def video_block() -> str:
 
 
 BLOCKS = {
+    "shipped": shipped_block,
+    "int8": int8_block,
     "results": accuracy_block,
     "robust": robust_block,
     "speed": speed_block,
@@ -229,8 +273,8 @@ BLOCKS = {
     "video": video_block,
 }
 PAGES = {
-    "README.md": ("results", "robust", "speed", "faces", "video"),
-    "model_store/README.md": ("results",),
+    "README.md": ("shipped", "results", "robust", "speed", "faces", "video"),
+    "model_store/README.md": ("shipped", "int8", "results"),
 }
 
 

@@ -1,0 +1,47 @@
+"""Make the int8 graphs of the shipped nets, and count the answers that they change.
+
+    FERLIB_DATA=... python benchmarks/rounding.py [ferplus ferplus-small ...] [--test]
+
+Calibrated on training pictures as `ferlib quantize` does; compared with float32 on the majority
+images of validation and, with `--test`, of the test split, for both sources of votes. Needs a CPU
+that is fast at int8 (`ferlib info`). Writes model_store/NAME-int8.json and results/int8.json.
+"""
+
+import argparse
+import sys
+from itertools import product
+
+import pages
+from conditions import ROOT, conditions, write
+
+from ferlib import fer2013, int8
+
+NETS = ("ferplus", "ferplus-2", "ferplus-3", "ferplus-small")
+
+
+def rounded(name: str, data, splits: list[str]) -> list[dict]:
+    """Quantize model_store/NAME -> one dict for every split and vote source."""
+    prefix = ROOT / "model_store" / name
+    int8.quantize(prefix, data.split("train", keep="usable")[0])
+    rows = []
+    for split, protocol in product(splits, fer2013.PROTOCOLS):
+        found = int8.compare(prefix, *data.split(split, protocol)[:2])
+        rows.append({"split": split, "protocol": protocol} | found)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("nets", nargs="*", metavar="NAME", default=NETS)
+    parser.add_argument("--test", action="store_true", help="read the test split as well")
+    args = parser.parse_args()
+    command = f"python benchmarks/rounding.py {' '.join(sys.argv[1:])}".strip()
+    known = conditions(command, dataset="FER2013 with the FER+ votes")
+    splits, data = ["valid", "test"] if args.test else ["valid"], fer2013.load()
+    nets = {name: rounded(name, data, splits) for name in args.nets}
+    write("int8", {"conditions": known, "calibrated_on": int8.CALIBRATED_ON, "nets": nets})
+    pages.main()
+
+
+if __name__ == "__main__":
+    main()
