@@ -85,7 +85,7 @@ def test_file_is_small(path):
 
 def test_opens_with_what_the_reader_gets(cells):
     first = cells[0]["source"]
-    assert re.match(r"# \d\. [A-Z][a-z]+ \w+", first), "the title is a number and a verb phrase"
+    assert re.match(r"# \d+\. [A-Z][a-z]+ \w+", first), "the title is a number and a verb phrase"
     assert cells[0]["cell_type"] == "markdown"
     assert all(f"**{words}.**" in first for words in OPENING)
 
