@@ -154,6 +154,101 @@ def int8_block() -> str:
     return "\n".join(lines)
 
 
+# ---------------------------------------------------------------- which targets
+
+
+def schemes_block() -> str:
+    """The paper's table, and ours beside it."""
+    if not (ROOT / "results" / "schemes.json").is_file():
+        return "Not measured yet: `python benchmarks/compare.py schemes` does."
+    report = result("schemes")
+    groups, paper = report["groups"], report["paper"]
+    one = next(iter(groups.values()))
+    lines = [
+        "The paper's four ways to make targets of votes, under one recipe: "
+        f"`{report['recipe']['net']}`, {one['epochs']} epochs, {len(one['seeds'])} seeds each. "
+        f"{CAPTION} [Notebook 10](notebooks/10_schemes.ipynb) takes it apart.",
+        "",
+        "| scheme | pictures | validation | test "
+        f"| the paper's, \u00b1 {100 * paper['deviation']:.1f} | {MORE} |",
+        "|---" * 7 + "|",
+    ]
+    for name, group in groups.items():
+        cells = [name, f"{group['pictures']:,}", *accuracies(group)]
+        cells += [f"{paper['accuracy'][name]:.2%}", *more(group)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", gaps(report)])
+
+
+def teacher_block() -> str:
+    """What it brings to learn from other nets' answers, too."""
+    if not (ROOT / "results" / "teacher.json").is_file():
+        return "Not measured yet: `python benchmarks/compare.py teacher` does."
+    report = result("teacher")
+    taught = next(group for group in report["groups"].values() if group["teacher"])
+    lines = [
+        f"`{report['recipe']['net']}` with targets that are {taught['teacher_share']:.0%} the mean "
+        f"answer of {len(taught['teacher'])} larger nets, the rest votes; measured the same way:",
+        "",
+        f"| targets | seeds | validation | test | {MORE} |",
+        "|---" * 6 + "|",
+    ]
+    for name, group in report["groups"].items():
+        cells = [name, str(len(group["seeds"])), *accuracies(group), *more(group)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", gaps(report)])
+
+
+CAPTION = (
+    "Each net as it was trained, without bias and flip averaging; mean and standard deviation over "
+    "the seeds. Validation is by `fer2013new.csv`, the rest on the test split by `label.csv`, as "
+    "the paper's figures are; nothing was chosen by it. The temperature is fitted to the "
+    "validation majorities."
+)
+MORE = "KL to the voters | calibration error before, after temperature"
+
+
+def accuracies(group: dict) -> list[str]:
+    """One group of nets as two cells, validation and test."""
+    valid, test = measured(group, "valid", "fer2013new.csv"), measured(group, "test", "label.csv")
+    return [percent(row["accuracy"]) for row in (valid, test)]
+
+
+def more(group: dict) -> list[str]:
+    """The cells below MORE."""
+    test = measured(group, "test", "label.csv")
+    kl, *errors = (f"{test[key]['mean']:.3f}" for key in ("kl", "ece", "ece_tempered"))
+    return [kl, ", ".join(errors)]
+
+
+def measured(group: dict, split: str, protocol: str) -> dict:
+    rows = group["figures"]
+    return next(row for row in rows if (row["split"], row["protocol"]) == (split, protocol))
+
+
+def percent(figure: dict) -> str:
+    """Mean, and deviation where there is more than one seed."""
+    return f"{figure['mean']:.2%}" if figure["deviation"] is None else spread(figure)
+
+
+def gaps(report: dict) -> str:
+    """The differences, seed by seed, and what the number of pictures leaves open."""
+    test = measured(next(iter(report["groups"].values())), "test", "label.csv")
+    share, n = test["accuracy"]["mean"], test["n"]
+    shown = "; ".join(gap(row) for row in report["differences"])
+    return (
+        "Differences in validation accuracy between nets of the same seed, in points, mean and "
+        f"standard error: {shown}. An accuracy on {n:,} pictures has a sampling error of "
+        f"{100 * (share * (1 - share) / n) ** 0.5:.1f} points."
+    )
+
+
+def gap(row: dict) -> str:
+    shown = f"{row['from']} to {row['to']} {100 * row['mean']:+.2f}"
+    error = row["standard_error"]
+    return f"{shown} (one seed)" if error is None else f"{shown} \u00b1 {100 * error:.2f}"
+
+
 # ---------------------------------------------------------------- how robust
 
 
@@ -267,13 +362,15 @@ BLOCKS = {
     "shipped": shipped_block,
     "int8": int8_block,
     "results": accuracy_block,
+    "schemes": schemes_block,
+    "teacher": teacher_block,
     "robust": robust_block,
     "speed": speed_block,
     "faces": faces_block,
     "video": video_block,
 }
 PAGES = {
-    "README.md": ("shipped", "results", "robust", "speed", "faces", "video"),
+    "README.md": ("shipped", "results", "schemes", "teacher", "robust", "speed", "faces", "video"),
     "model_store/README.md": ("shipped", "int8", "results"),
 }
 
