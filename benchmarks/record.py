@@ -21,7 +21,7 @@ from pathlib import Path
 import pages
 from conditions import ROOT, conditions, write
 
-from ferlib import evaluate, fer2013, models
+from ferlib import evaluate, fer2013, int8, models
 
 
 def measure(weights: str, splits: list[str]) -> list[dict]:
@@ -89,6 +89,7 @@ def ship(prefix: str, name: str) -> None:
     targets = models.weight_files(ROOT / "model_store" / name)
     for source, target in zip(models.weight_files(prefix), targets, strict=True):
         shutil.copyfile(source, target)
+    int8.file(ROOT / "model_store" / name).unlink(missing_ok=True)  # that of other weights
 
 
 def without_duplicates(prefix: str, splits: list[str], all_of_them: dict) -> dict:
