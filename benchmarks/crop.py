@@ -179,7 +179,7 @@ def main() -> None:
     except FerlibError as error:
         print(f"skipped: {error}")
         return
-    fer, rng = Recognizer(), np.random.default_rng(0)
+    fer, rng = Recognizer(precision="float32"), np.random.default_rng(0)
     command = f"python benchmarks/crop.py --frames {args.frames} --n {args.n}"
     report = {"conditions": conditions(command, weights=fer.name, seed=0), "used": faces.CROP}
     report["frames"] = frames(train[rng.choice(len(train), args.frames, replace=False)])
