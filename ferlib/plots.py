@@ -175,6 +175,51 @@ def targets_by_scheme(votes, picture=None, rng: np.random.Generator | None = Non
 
 
 @styled
+def answers_by_scheme(picture, votes, answers: dict) -> Figure:
+    """One face (H, W), its votes (10,), and what nets said: scheme -> scores (8,)."""
+    figure = _figure(2.25 * (2 + len(answers)), 3.4)
+    face, voters, *axes = figure.subplots(1, 2 + len(answers))
+    _show(face, picture, "the picture")
+    _bars(voters, votes, COLUMNS, max(votes))
+    voters.set_title("ten votes")
+    for ax, (scheme, scores) in zip(axes, answers.items(), strict=True):
+        _bars(ax, np.round(scores, 2), EMOTIONS, 1, 2)
+        ax.set_title(scheme)
+    return figure
+
+
+@styled
+def loss_curves(answers, losses: dict, draws: dict) -> Figure:
+    """How each scheme's loss wants one face to be answered.
+
+    answers: (K, 8) probabilities, the share of one emotion growing from one to the next; losses:
+    scheme -> (K,); draws: emotion -> (K,), what "probability" costs when that one is drawn.
+    """
+    answers = np.asarray(answers)
+    shown = answers.max(axis=0) > 0.005
+    moved = np.diff(answers, axis=0).mean(axis=0).argmax()
+    share = answers[:, moved]
+    figure = _figure(2.7 * (1 + len(losses)), 3.3)
+    first, *axes = figure.subplots(1, 1 + len(losses))
+    names, hues = np.array(EMOTIONS)[shown], np.array(labels.HUES)[shown]
+    first.stackplot(share, *answers.T[shown], colors=hues, labels=names)
+    first.set(title="the net's answer", ylim=(0, 1))
+    first.legend(loc="upper left", fontsize=9, frameon=True, framealpha=0.8)
+    for ax, (scheme, loss) in zip(axes, losses.items(), strict=True):
+        for name, one in draws.items() if scheme == "probability" else ():
+            ax.plot(share, one, COLOURS[name], lw=1.2)
+        ax.plot(share, loss, INK)
+        best = share[loss.argmin()], loss.min()
+        ax.plot(*best, "o", color=MARK, ms=8, clip_on=False, zorder=3)
+        ax.set(title=scheme, ylim=(0, 3))
+        ax.grid()
+    for ax in (first, *axes):
+        ax.set(xlim=(0, 1), xticks=(0, 0.5, 1), xlabel=f"share of {EMOTIONS[moved]}")
+    axes[0].set_ylabel("loss")
+    return figure
+
+
+@styled
 def augmented(picture, batch, columns: int = 6) -> Figure:
     """A picture (H, W), large, beside what augmentation makes of it, (N, H, W) or (N, 1, H, W)."""
     rows = -(-len(batch) // columns)
@@ -261,6 +306,24 @@ def reliability(confidences, correct, bins: int = 15) -> Figure:
 
 
 @styled
+def confidence(votes, answers: dict) -> Figure:
+    """How sure nets are where voters agree more and less: votes (N, 10), name -> scores (N, 8)."""
+    top = labels.shares(votes).max(axis=1).round(1)
+    levels = [level for level in np.unique(top) if (top == level).sum() >= 5]  # fewer are chance
+    figure = _figure(6.4, 4.6)
+    ax = figure.subplots()
+    looks = zip((FAINT, BLUES[1], BLUES[3], MARK), ("s", "^", "o", "D"), strict=True)
+    for (name, scores), (colour, marker) in zip(answers.items(), looks, strict=False):
+        sure = [np.max(scores, axis=1)[top == level].mean() for level in levels]
+        ax.plot(levels, sure, color=colour, marker=marker, label=name)
+    ax.plot((levels[0], 1), (levels[0], 1), color=INK, ls="--", lw=1, label="as sure as the voters")
+    ax.set(xlabel="the voters' largest share", ylabel="the net's, on average")
+    ax.grid()
+    ax.legend()
+    return figure
+
+
+@styled
 def per_emotion(accuracy: dict[str, float | None]) -> Figure:
     """Emotion -> accuracy, a fraction or None where there were no images."""
     figure = _figure(7, 0.4 * len(accuracy) + 0.9)
@@ -297,6 +360,32 @@ def robustness(table: list[dict]) -> Figure:
     texts = [f"{value:.1%}{less}" for value, less in zip(values, lost, strict=True)]
     _lying_bars(ax, values, names, [BLUES[3]] + [BLUES[1]] * len(values[1:]), texts)
     ax.set_xlabel("accuracy (and its change in points)")
+    return figure
+
+
+@styled
+def over_seeds(panels: dict[str, dict], beside: dict[str, tuple] | None = None) -> Figure:
+    """A panel for each title, a row for each name: the seeds' values, their mean and deviation.
+
+    panels: title -> name -> values; beside, for some of the panels: title -> (what it is, name ->
+    one more value), drawn as a diamond.
+    """
+    names = list(next(iter(panels.values())))
+    figure = _figure(3.7 * len(panels) + 1, 0.55 * len(names) + 1.5)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        for y, values in enumerate(rows.values()):
+            spread = np.std(values, ddof=1) if len(values) > 1 else None
+            ax.errorbar(np.mean(values), y, xerr=spread, fmt="|", color=BLUES[3], ms=18, mew=2.5)
+            ax.plot(values, [y] * len(values), "o", color=BLUES[1], ms=6, mec="white", mew=0.6)
+        what, others = (beside or {}).get(title, ("", {}))
+        for name, value in others.items():
+            ax.plot(value, names.index(name), "D", mfc="none", mec=MARK, mew=1.6, ms=7)
+        ax.set_title(title)
+        ax.set_xlabel(what and f"\N{WHITE DIAMOND} {what}", color=MARK)
+        ax.grid(axis="x")
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
 
 

@@ -116,6 +116,31 @@ def test_targets_of_the_four_schemes(pictures):
     assert len(plots.targets_by_scheme(VOTES[0]).axes) == 5
 
 
+def test_answers_stand_beside_the_votes(pictures):
+    answers = {"one": np.eye(8)[4], "other": np.full(8, 0.125)}
+    axes = drawn(plots.answers_by_scheme(pictures[0], VOTES[0], answers)).axes
+    assert [ax.get_title() for ax in axes] == ["the picture", "ten votes", "one", "other"]
+    assert heights(axes[1]) == VOTES[0].tolist() and heights(axes[2]) == np.eye(8)[4].tolist()
+    assert texts(axes[2]) == ["1.00"] and len(texts(axes[3])) == 8
+
+
+def test_loss_curves_mark_their_lowest_point():
+    share = np.linspace(0.05, 0.95, 19)
+    answers = np.zeros((19, 8))
+    answers[:, 3], answers[:, 0] = share, 1 - share
+    losses = {"majority": -np.log(share), "probability": (share - 0.6) ** 2}
+    draws = {"sadness": share, "neutral": 1 - share}
+    first, *axes = drawn(plots.loss_curves(answers, losses, draws)).axes
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["neutral", "sadness"]
+    assert {ax.get_xlabel() for ax in (first, *axes)} == {"share of sadness"}
+    for ax, (scheme, loss), best in zip(axes, losses.items(), (0.95, 0.6), strict=True):
+        *thin, curve, mark = ax.lines
+        assert ax.get_title() == scheme and len(thin) == 2 * (scheme == "probability")
+        np.testing.assert_allclose(curve.get_ydata(), loss)
+        assert mark.get_xdata()[0] == pytest.approx(best)
+    assert to_rgb(axes[1].lines[0].get_color()) == to_rgb(plots.COLOURS["sadness"])
+
+
 def test_augmented_pictures_stand_beside_the_first(pictures):
     batch = np.random.default_rng(0).standard_normal((7, 1, 48, 48)).astype(np.float32)
     first, *rest = drawn(plots.augmented(pictures[0], batch, columns=4)).axes
@@ -176,6 +201,30 @@ def test_reliability_by_hand():
     np.testing.assert_allclose(heights(below)[5], 2 / 6)
     error = 4 / 6 * abs(0.95 - 0.75) + 2 / 6 * abs(0.55 - 0.5)
     assert above.get_title() == f"calibration error {error:.3f}"
+
+
+def test_confidence_is_grouped_by_the_voters_share():
+    votes = np.repeat([[5, 5] + [0] * 8, [8, 2] + [0] * 8, [2, 4, 4] + [0] * 7], [6, 5, 4], axis=0)
+    scores = np.full((15, 8), 0.05)
+    scores[:, 0] = np.linspace(0.2, 0.9, 15)
+    net, voters = drawn(plots.confidence(votes, {"net": scores})).axes[0].lines
+    np.testing.assert_allclose(net.get_xdata(), [0.5, 0.8])  # 0.4: four faces are too few
+    np.testing.assert_allclose(net.get_ydata(), [scores[:6, 0].mean(), scores[6:11, 0].mean()])
+    np.testing.assert_allclose(voters.get_xdata(), voters.get_ydata())
+
+
+def test_seeds_stand_beside_their_mean_and_deviation():
+    panels = {"accuracy": {"a": [0.5, 0.7], "b": [0.6]}, "KL": {"a": [1.0, 2.0], "b": [3.0]}}
+    one, other = drawn(plots.over_seeds(panels, {"accuracy": ("the paper's", {"b": 0.4})})).axes
+    assert [ax.get_title() for ax in (one, other)] == ["accuracy", "KL"]
+    assert [label.get_text() for label in one.get_yticklabels()] == ["a", "b"]
+    points = [(line.get_marker(), *line.get_xdata()) for line in one.lines]
+    assert points == [("|", 0.6), ("o", 0.5, 0.7), ("|", 0.6), ("o", 0.6), ("D", 0.4)]
+    assert one.lines[-1].get_ydata() == [1] and one.get_xlabel() == "\u25c7 the paper's"
+    (bar,) = one.collections[0].get_segments()
+    spread = np.std([0.5, 0.7], ddof=1)
+    np.testing.assert_allclose(bar[:, 0], [0.6 - spread, 0.6 + spread])
+    assert not other.get_xlabel() and len(other.lines) == 4
 
 
 def test_accuracy_per_emotion():
