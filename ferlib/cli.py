@@ -115,8 +115,8 @@ def _evaluate(args) -> dict | None:
 def _quantize(args) -> dict:
     from ferlib import faces, fer2013, int8
 
-    data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
     prefix = faces.find_weights(args.weights)
+    data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
     print(f"finding the ranges of {prefix.name}'s layers: a minute", flush=True)
     path = int8.quantize(prefix, data.split("train", keep="usable")[0])
     result = int8.compare(prefix, *data.split("valid")[:2])

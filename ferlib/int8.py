@@ -1,17 +1,16 @@
 """Eight-bit whole numbers in the convolutions: the same weights, several times as fast.
 
-MXNet's `quantize_net_v2` fuses each convolution with its BatchNorm and ReLU and finds, on some
-pictures, the range in which each layer's numbers lie. Only that is kept, as PREFIX-int8.json: the
-weights stay the float32 ones, which oneDNN rounds when it first runs. The first convolution, which
-sees the picture, and the last layer, which gives the logits, stay float32: there rounding costs
-answers, and time is hardly spent.
+MXNet fuses each convolution with its BatchNorm and ReLU, and needs to know in which range each
+layer's numbers lie. Those ranges, found on some pictures, are all that PREFIX-int8.json holds: the
+graph is made of the net's own again at each loading, and the weights stay the float32 ones, which
+oneDNN rounds when it first runs. The first convolution, which sees the picture, and the last layer,
+which gives the logits, stay float32: there rounding costs answers, and time is hardly spent.
 """
 
+import contextlib
 import hashlib
 import json
-import logging
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from ferlib.errors import FerlibError
 from ferlib.images import prepare
 
 mx = runtime.import_mxnet()
+from mxnet.contrib import quantization  # noqa: E402  (after import_mxnet has prepared it)
 
 CALIBRATED_ON = 2048  # pictures: with 512, a few answers more change
 
@@ -34,41 +34,56 @@ def quantize(prefix, pictures: np.ndarray) -> Path:
     """
     if not len(pictures):
         raise FerlibError("no pictures to calibrate with: expected some hundred")
-    net, info = models.load_weights(prefix)
+    _, info = models.load_weights(prefix)
+    models.check_prefix(prefix)  # before the work, not after it
     rows = np.linspace(0, len(pictures) - 1, min(CALIBRATED_ON, len(pictures))).astype(int)
-    graph = _quantized(net, prepare(pictures[rows], info["input_size"], info["normalise"]))
-    kept = {"weights": _fingerprint(prefix), "graph": json.loads(graph.tojson())}
+    ranges = _ranges(prefix, prepare(pictures[rows], info["input_size"], info["normalise"]))
+    kept = {"weights": _fingerprint(prefix), "ranges": ranges}
     path, beside = file(prefix), Path(f"{prefix}-int8.{os.getpid()}.tmp")
     try:
-        beside.write_text(json.dumps(kept))
+        beside.write_text(json.dumps(kept, indent=2) + "\n")
         os.replace(beside, path)
     except OSError as error:
         raise FerlibError(f"cannot write {path}: {error.strerror}") from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
     return path
 
 
-def _quantized(net, batch: np.ndarray):
-    from mxnet.contrib import quantization
-
+def _ranges(prefix, batch: np.ndarray) -> dict[str, list[float]]:
+    """Each layer's range, cut where that loses the least (by entropy), as [lowest, highest]."""
+    symbol, weights, statistics = mx.model.load_checkpoint(str(prefix), 0)
+    fused, _, layers = _unranged(symbol)
     # The default batch size of an iterator is 1; what is left over after whole ones wraps around.
     data = mx.io.NDArrayIter({"data": batch}, batch_size=min(64, len(batch)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "cannot decide type": the first batch decides it
-        quantized = quantization.quantize_net_v2(
-            net,
-            quantized_dtype="auto",
-            quantize_mode="smart",
-            quantize_granularity="channel-wise",
-            exclude_layers=_ends(net(mx.sym.var("data"))),
-            calib_data=data,
-            calib_mode="entropy",
-            num_calib_examples=len(batch),
-            ctx=mx.cpu(),
-            logger=logging.getLogger(__name__),
-        )
-        return quantized(mx.sym.var("data"))
+    net = mx.mod.Module(fused, data_names=["data"], label_names=None)
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # it would tell of it on stderr
+    net.bind(data.provide_data, for_training=False)
+    net.set_params(weights, statistics)
+    seen = quantization._LayerHistogramCollector(include_layer=layers)
+    quantization._collect_layer_statistics(net, data, seen)
+    ranges = {}
+    for layer, histogram in seen.hist_dict.items():
+        lowest, _, highest, _ = quantization._get_optimal_threshold(histogram, "auto")
+        highest = float(highest[0])
+        ranges[layer] = [0.0 if lowest >= 0 else -highest, highest]
+    return ranges
+
+
+def _unranged(symbol):
+    """The fused graph, the same in int8 but for the ranges, and the layers that need one."""
+    fused = symbol.get_backend_symbol("MKLDNN_QUANTIZE")
+    graph, layers = quantization._quantize_symbol(
+        fused,
+        mx.cpu(),
+        _ends(symbol),
+        offline_params=[name for name in fused.list_arguments() if name != "data"],
+        quantized_dtype="auto",
+        quantize_mode="smart",
+        quantize_granularity="channel-wise",
+    )
+    return fused, graph, layers
 
 
 def _ends(graph) -> list[str]:
@@ -84,26 +99,45 @@ def file(prefix) -> Path:
 
 
 def graph(prefix):
-    """The stored int8 graph; FerlibError when it is missing, damaged or made for other weights."""
+    """A stored net's graph in int8; FerlibError when its ranges are missing, damaged or others'."""
+    ranges = _read(prefix)
+    symbol = mx.sym.load_json(models.weight_files(prefix)[0].read_text())
+    _, graph, layers = _unranged(symbol)
+    if set(ranges) != set(layers):
+        raise _damaged(prefix)
+    graph = quantization._calibrate_quantized_sym(graph, ranges)
+    return graph.get_backend_symbol("MKLDNN_QUANTIZE")
+
+
+def _read(prefix) -> dict[str, tuple[float, float]]:
     path = file(prefix)
-    try:
-        kept = json.loads(path.read_text())
-        found, graph = kept["weights"], mx.sym.load_json(json.dumps(kept["graph"]))
-    except OSError:
+    if not path.is_file():
         raise FerlibError(
             f"{path} is missing: make it with `ferlib quantize {prefix}`", "weights_missing"
-        ) from None
-    except (ValueError, KeyError, TypeError, mx.MXNetError):
-        raise FerlibError(
-            f"{path} is damaged: make it again with `ferlib quantize {prefix}`", "weights_invalid"
-        ) from None
-    if found != _fingerprint(prefix):
+        )
+    try:
+        kept = json.loads(path.read_text())
+        weights = kept["weights"]
+        ranges = {name: (float(low), float(high)) for name, (low, high) in kept["ranges"].items()}
+    except Exception:  # ValueError, KeyError, RecursionError ... by what is wrong
+        raise _damaged(prefix) from None
+    if weights != _fingerprint(prefix):
         raise FerlibError(
             f"{path} was made for other weights: make it again with `ferlib quantize {prefix}`, "
             "or delete it",
             "weights_invalid",
         )
-    return graph
+    most = np.finfo(np.float32).max
+    if not all(-most <= low <= 0 <= high <= most for low, high in ranges.values()):
+        raise _damaged(prefix)
+    return ranges
+
+
+def _damaged(prefix) -> FerlibError:
+    return FerlibError(
+        f"{file(prefix)} is damaged: make it again with `ferlib quantize {prefix}`",
+        "weights_invalid",
+    )
 
 
 def _fingerprint(prefix) -> str:

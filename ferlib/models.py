@@ -185,7 +185,6 @@ def save_weights(net, prefix, info: dict) -> None:
     """
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     Path(prefix).parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{prefix}-int8.json").unlink(missing_ok=True)  # made for the weights that go
     beside = f"{prefix}.{os.getpid()}.tmp"
     partial = weight_files(beside)
     try:
@@ -193,6 +192,7 @@ def save_weights(net, prefix, info: dict) -> None:
         partial[0].write_text(symbol.tojson())  # Symbol.save is silent on a full disk
         mx.nd.save(str(partial[1]), _stored(net, symbol))
         partial[2].write_text(json.dumps(info | {"emotions": EMOTIONS}, indent=2) + "\n")
+        Path(f"{prefix}-int8.json").unlink(missing_ok=True)  # made for the weights that go
         for source, target in zip(partial, weight_files(prefix), strict=True):
             os.replace(source, target)
     except mx.MXNetError:
@@ -230,6 +230,8 @@ def load_weights(prefix, ctx=None, precision: str = "float32") -> tuple[SymbolBl
                 "weights_missing",
             )
     ctx = ctx or mx.cpu()
+    if precision in ("fused", "int8") and ctx.device_type != "cpu":
+        raise FerlibError(f"{precision} is for the CPU: on {ctx} choose float32 or auto")
     info = _read_info(info_file)
     net = _import(prefix, fastest(prefix, ctx) if precision == "auto" else precision, ctx)
     _check_name(net, info, info_file)
@@ -342,7 +344,7 @@ def _prefix(name: str) -> str:
 def _check_output(net, info: dict, info_file: Path, ctx) -> None:
     size = info["input_size"]
     try:
-        shape = net(mx.nd.zeros((1, 1, size, size), ctx=ctx)).shape
+        shape = net(mx.nd.zeros((1, 1, size, size), ctx=ctx)).asnumpy().shape  # waits for it
     except Exception:  # a dense layer refuses the wrong size with an MXNetError
         shape = None
     if shape != (1, len(EMOTIONS)):
