@@ -53,7 +53,7 @@ stop:
 	@test ! -x $(PY) || $(PY) -m ferlib.cli stop
 
 bench: setup
-	@set -e; for name in parse augment crop detector step precision video robust; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done
+	@set -e; for name in parse augment crop detector step latency precision video robust; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done
 
 speedrun: setup
 	@$(PY) benchmarks/speedrun.py

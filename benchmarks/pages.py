@@ -321,6 +321,72 @@ def speed_run(report: dict) -> str:
     )
 
 
+def latency_block() -> str:
+    """How fast nets answer beside PyTorch, and how far that is from what was aimed at."""
+    if not (ROOT / "results" / "latency.json").is_file():
+        return "Not measured yet: `python benchmarks/latency.py` does."
+    report = result("latency")
+    name, net = next(iter(report["nets"].items()))
+    return "\n\n".join([answers(report), aims(name, net), answer_limit(name, net)])
+
+
+def answers(report: dict) -> str:
+    """A row for each competitor, two columns for each net."""
+    known, nets = report["conditions"], report["nets"]
+    head = " | ".join(f"`{net}`, one picture | `{net}`, 64 pictures" for net in nets)
+    lines = [
+        "A prepared batch in, logits out: milliseconds for one picture, and pictures/s with 64 at "
+        "a time, medians of turns in one run with the same weights, pictures and "
+        f"{known['threads']} threads; in brackets how many times as fast int8 is "
+        f"({known['cpu']}, {'with' if known['amx'] else 'no'} AMX; PyTorch {known['torch']}, all "
+        'channels_last). Only the row "from crops" prepares the pictures too.',
+        "",
+        f"| | {head} |",
+        "|---" * (2 * len(nets) + 1) + "|",
+    ]
+    for rival in next(iter(nets.values()))["batch 1"]["ms"]:
+        cells = (answer_cells(net, rival) for net in nets.values())
+        lines.append(f"| {rival} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def answer_cells(net: dict, rival: str) -> str:
+    one, many = net["batch 1"], net["batch 64"]
+    shown = f"{one['ms'][rival]['median']:.2f} ms", f"{many['pictures_per_s'][rival]:,.0f}"
+    ratios = one["ferlib_to"].get(rival), many["ferlib_to"].get(rival)
+    cells = zip(shown, ratios, strict=True)
+    return " | ".join(f"{cell} ({r['median']:.2f})" if r else f"**{cell}**" for cell, r in cells)
+
+
+def aims(name: str, net: dict) -> str:
+    """What was aimed at for the default net, fixed before it was measured."""
+    one, many = net["goals"]["one picture"], net["goals"]["64 pictures"]
+    plain = net["batch 64"]["ferlib_to"]["torch bfloat16"]["median"]
+    return (
+        f"For `{name}` the aim was one picture in at most {one['at_most']:g} ms, which is "
+        f"{reached(one)} ({one['ms']:.2f} ms; {one['from_crop_ms']:.2f} from the crop), and 64 "
+        f"pictures {many['at_least']:g} times as fast as PyTorch in bfloat16, which is "
+        f"{reached(many)}: {many['times']:.2f} times beside its fastest way "
+        f"({many['as_fast_as'].removeprefix('torch ')}), {plain:.2f} beside the plain one."
+    )
+
+
+def reached(goal: dict) -> str:
+    return "reached" if goal["met"] else "not reached"
+
+
+def answer_limit(name: str, net: dict) -> str:
+    """What bounds int8."""
+    many, one = net["batch 64"]["anatomy"], net["batch 1"]["anatomy"]
+    return (
+        f"The limit: with 64 pictures, {many['convolutions_share']:.0%} of `{name}`'s int8 time "
+        f"goes into the convolutions, {many['multiply_adds_per_s'].removesuffix('e9')} thousand "
+        f"million multiply-adds a second; alone they would make "
+        f"{many['ceiling_pictures_per_s']:,.0f} pictures/s. With one picture it is "
+        f"{one['convolutions_share']:.0%}, and {one['outside_onednn_ms']:.2f} ms are MXNet's own."
+    )
+
+
 def faces_block() -> str:
     """What the crop around a face is worth, and which faces are found."""
     again, crops = result("crop")["found_again"], result("crop")["found_again"]["crops"]
@@ -365,12 +431,23 @@ BLOCKS = {
     "schemes": schemes_block,
     "teacher": teacher_block,
     "robust": robust_block,
+    "latency": latency_block,
     "speed": speed_block,
     "faces": faces_block,
     "video": video_block,
 }
 PAGES = {
-    "README.md": ("shipped", "results", "schemes", "teacher", "robust", "speed", "faces", "video"),
+    "README.md": (
+        "shipped",
+        "results",
+        "schemes",
+        "teacher",
+        "robust",
+        "latency",
+        "speed",
+        "faces",
+        "video",
+    ),
     "model_store/README.md": ("shipped", "int8", "results"),
 }
 
