@@ -118,6 +118,24 @@ def test_convolutions_are_rounded_except_the_first(tiny):
     assert len(calibrated) == 4  # the three convolutions, and what the first of them is given
 
 
+@pytest.mark.parametrize("limit", ["AVX2", "AVX2_VNNI", "AVX512_CORE"])
+def test_other_cpus_answer_alike(tiny, drawn, tmp_path, limit):
+    """oneDNN limited to older instructions; without VNNI it multiplies in two steps."""
+    np.save(tmp_path / "pictures.npy", drawn[1][0])
+    code = """
+import sys, numpy as np
+from ferlib import models
+net, info = models.load_weights(sys.argv[1], precision="int8")
+np.save(sys.argv[3], models.predict(net, np.load(sys.argv[2]), info))
+"""
+    words = [tiny, tmp_path / "pictures.npy", tmp_path / "scores.npy"]
+    environment = dict(os.environ, DNNL_MAX_CPU_ISA=limit)
+    subprocess.run([sys.executable, "-c", code, *words], env=environment, check=True)
+    here, there = answers(tiny, drawn[1][0], "int8"), np.load(tmp_path / "scores.npy")
+    assert (here.argmax(axis=1) == there.argmax(axis=1)).mean() >= 0.98
+    np.testing.assert_allclose(there, here, atol=0.05)
+
+
 def test_compare_counts_what_changes(tiny, drawn):
     pictures, votes = drawn[1]
     full, rounded = (answers(tiny, pictures, k) for k in ("float32", "int8"))
