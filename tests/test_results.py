@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import pages  # noqa: E402
 import robust  # noqa: E402
 
-from ferlib import evaluate, faces  # noqa: E402
+from ferlib import evaluate, faces, int8  # noqa: E402
 from ferlib.video import EVERY  # noqa: E402
 
 REPORT, FIRST = pages.result("ferplus"), pages.result("ferplus-first")
@@ -57,6 +57,42 @@ def test_the_second_round_started_from_the_first_and_learnt_from_it():
     for net in REPORT["trained_seeds"].values():
         assert set(net["recipe"]["teacher"]) == first
         assert net["recipe"]["start"] in first
+
+
+def test_the_small_net_is_the_recorded_one_and_small():
+    report = pages.result("ferplus-small")
+    info = json.loads((ROOT / "model_store" / "ferplus-small.json").read_text())
+    assert info["trained"] == report["trained"] and report["parameters"] <= 500_000
+    assert len(info["trained"]["recipe"]["teacher"]) == 3
+    valid = next(r for r in report["runs"] if r["split"] == "valid" and r["tta"] == "none")
+    assert valid["accuracy"] == info["valid"]["accuracy"] >= 0.86
+
+
+def test_the_ensemble_is_the_set_closest_to_the_voters_with_the_shipped_net():
+    report = pages.result("ensemble")
+    members, sets = report["members"], report["sets"]
+    assert [row["kl"] for row in sets] == sorted(row["kl"] for row in sets)
+    with_first = (set(row["nets"]) for row in sets if members["ferplus"] in row["nets"])
+    assert set(members.values()) == next(with_first) and len(members) == 3
+    assert members["ferplus"] == REPORT["shipped"]
+    sizes = [(ROOT / "model_store" / f"{name}-0000.params").stat().st_size for name in members]
+    assert sum(sizes) < 45e6
+    averaged = next(r for r in report["runs"] if r["split"] == "valid" and r["tta"] == "flip")
+    alone = [report["single"][net]["kl"] for net in members.values()]
+    assert averaged["kl"] < np.mean(alone)
+    for name, net in members.items():
+        info = json.loads((ROOT / "model_store" / f"{name}.json").read_text())
+        assert info["trained"] == report["nets"][net]
+
+
+def test_eight_bits_change_few_answers_and_cost_little():
+    report = pages.result("int8")
+    assert {"ferplus", "ferplus-small"} <= report["nets"].keys()
+    for name, rows in report["nets"].items():
+        assert int8.graph(ROOT / "model_store" / name), "made for the weights beside it"
+        for row in rows:
+            assert row["same"] >= 0.993, name
+            assert row["accuracy"]["int8"] >= row["accuracy"]["float32"] - 0.002, name
 
 
 def test_calibration_and_agreement_cover_every_image():
