@@ -63,6 +63,13 @@ SPECS = {
         last_dropout=0.1,
         note="a quarter of the paper's channels, half in the last block: 0.48 M",
     ),
+    "vgg13mini": Spec(
+        ((2, 32), (2, 48), (3, 80), (3, 96)),
+        size=48,
+        dropout=(),
+        last_dropout=0.1,
+        note="more channels than `vgg13small` where pictures are large, fewer at the end: 0.43 M",
+    ),
     "vgg-tiny": Spec(
         ((1, 16), (1, 32), (2, 64)),
         size=48,

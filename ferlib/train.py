@@ -206,7 +206,10 @@ def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
     if not teacher:
         return None
     nets = [models.load_weights(prefix, run.ctx[0]) for prefix in teacher]
-    files = [np.fromfile(file, np.uint8) for each in teacher for file in models.weight_files(each)]
+    # The JSON may change: bias and temperature do not count here.
+    files = [
+        np.fromfile(file, np.uint8) for each in teacher for file in models.weight_files(each)[:2]
+    ]
     kept = fer2013.cache_folder() / f"teacher-{_fingerprint(pictures, *files)}.npy"
     with suppress(OSError, ValueError):  # not kept yet, or damaged
         return np.load(kept)
