@@ -153,7 +153,7 @@ def check(row: dict, batch: int, what: str) -> None:
     for rival, ms in row["ms"].items():
         assert 0 < ms["lowest"] <= ms["median"] <= ms["highest"], f"{what}, {rival}"
         rate = 1000 * batch / ms["median"]
-        assert row["pictures_per_s"][rival] == pytest.approx(rate, rel=0.05), f"{what}, {rival}"
+        assert row["pictures_per_s"][rival] == pytest.approx(rate, rel=0.01), f"{what}, {rival}"
         found = row["answers"][rival]
         assert found["of"] == batch and found["same"] >= 0.9 * batch - 1, f"{what}, {rival}"
     assert row["answers"]["torch float32"]["largest_change"] < 1e-3, what
