@@ -55,7 +55,8 @@ def over_seeds(nets: list[list[dict]]) -> list[dict]:
         values = [run["accuracy"] for run in runs]
         row = {key: runs[0][key] for key in ("split", "protocol", "tta", "n")}
         row |= {"accuracies": values, "mean": round(statistics.mean(values), 5)}
-        rows.append(row | {"deviation": round(statistics.stdev(values), 5)})
+        deviation = round(statistics.stdev(values), 5) if len(values) > 1 else None
+        rows.append(row | {"deviation": deviation})
     return rows
 
 
