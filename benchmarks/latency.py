@@ -353,13 +353,13 @@ def run(nets: list[str], turns: int) -> None:
 
     command = f"python benchmarks/latency.py --nets {' '.join(nets)} --turns {turns}"
     known = conditions(command, torch=TORCH.partition("==")[2], unit="medians of turns")
-    report = {"conditions": known, "nets": {}}
+    report = {"conditions": known | {"threads": runtime.cores()}, "nets": {}}
     try:
         for prefix in map(find_weights, nets):
             report["nets"][prefix.name] = measured = measure(prefix, turns)
             measured["goals"] = goals(measured)
     except (FerlibError, KeyboardInterrupt) as error:
-        raise SystemExit(f"latency: {str(error) or "interrupted"}; nothing is written") from None
+        raise SystemExit(f"latency: {str(error) or 'interrupted'}; nothing is written") from None
     write("latency", report)
 
 
