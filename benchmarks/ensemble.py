@@ -3,9 +3,9 @@
     python benchmarks/ensemble.py runs/a runs/b runs/c runs/d ... [--size 3] [--test]
 
 Of all sets of three of these finished nets, with flip averaging, the one is taken whose mean
-probabilities lie closest to the voters' shares on the validation split (by `fer2013new.csv`). Not
-the one with the best accuracy: of so many sets that would mostly be the luckiest. The net that is
-shipped as ferplus must be among them and stays where it is; the others go to model_store as
+probabilities, as trained, lie closest to the voters' shares on the validation split (by
+`fer2013new.csv`). Not the one with the best accuracy: of so many sets that would mostly be the
+luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others go to model_store as
 ferplus-2, ferplus-3. Then they are measured together, on validation and, with `--test`, on the test
 split. Writes results/ensemble.json.
 """
@@ -22,7 +22,6 @@ from record import describe, measure, ship, trained
 
 from ferlib import evaluate as evaluating
 from ferlib import fer2013, models
-from ferlib.faces import Recognizer
 
 FIRST = ROOT / "model_store" / "ferplus"
 
@@ -33,10 +32,13 @@ def figures(scores: np.ndarray, votes: np.ndarray) -> dict:
 
 
 def answers(prefixes: list[str]) -> tuple[dict, np.ndarray]:
-    """Each net's probabilities on validation, with flip averaging, and the votes."""
+    """Each net's raw probabilities on validation, with flip averaging, and the votes."""
     pictures, votes, _ = fer2013.load().split("valid")
-    read = {one: Recognizer(one, flip=True, precision="float32") for one in prefixes}
-    return {one: fer.classify(pictures) for one, fer in read.items()}, votes
+    nets = {prefix: models.load_weights(prefix, precision="fused") for prefix in prefixes}
+    return {
+        prefix: models.predict(net, pictures, info | models.RAW, flip=True)
+        for prefix, (net, info) in nets.items()
+    }, votes
 
 
 def sets(scores: dict, votes: np.ndarray, size: int) -> list[dict]:
