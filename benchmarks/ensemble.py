@@ -5,9 +5,9 @@
 Of all sets of three of these finished nets, with flip averaging, the one is taken whose mean
 probabilities, as trained, lie closest to the voters' shares on the validation split (by
 `fer2013new.csv`). Not the one with the best accuracy: of so many sets that would mostly be the
-luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others go to model_store as
-ferplus-2, ferplus-3. Then they are measured together, on validation and, with `--test`, on the test
-split. Writes results/ensemble.json.
+luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others
+go to model_store as ferplus-2, ferplus-3. Then they are measured together, on validation and, with
+`--test`, on the test split. Writes results/ensemble.json.
 """
 
 import argparse
