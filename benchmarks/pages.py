@@ -373,13 +373,12 @@ def reached(goal: dict) -> str:
 
 def answer_limit(name: str, net: dict) -> str:
     """What bounds int8."""
-    many, one = net["batch 64"]["anatomy"], net["batch 1"]["anatomy"]
+    many = net["batch 64"]["anatomy"]
     return (
         f"The limit: with 64 pictures, {many['convolutions_share']:.0%} of `{name}`'s int8 time "
         f"goes into the convolutions, {many['multiply_adds_per_s'].removesuffix('e9')} thousand "
         f"million multiply-adds a second; alone they would make "
-        f"{many['ceiling_pictures_per_s']:,.0f} pictures/s. With one picture it is "
-        f"{one['convolutions_share']:.0%}, and {one['outside_onednn_ms']:.2f} ms are MXNet's own."
+        f"{many['ceiling_pictures_per_s']:,.0f} pictures/s."
     )
 
 

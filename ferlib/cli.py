@@ -149,6 +149,7 @@ def _evaluate_folder(args) -> dict | None:
         names=dict(args.map or ()),
         out=args.out,
         data=args.data,
+        precision=args.precision,
     )
     print(generalise.report(result))
     if not result["unreadable"]:

@@ -38,7 +38,7 @@ def evaluate(
     pictures, votes, _ = data.split(split, protocol)
     result = {"weights": fer.name, "split": split, "protocol": protocol}
     result |= {"tta": "flip" if flip else "none", "raw": raw}
-    result["precision"] = precision
+    result["precision"] = ", ".join(sorted({*fer.precisions}))
     parts = range(0, len(pictures), 256)
     bar = tqdm(parts, desc=f"{split} split", unit_scale=256, unit="img", disable=None, leave=False)
     scores = np.concatenate([fer.classify(pictures[start : start + 256]) for start in bar])
@@ -48,7 +48,8 @@ def evaluate(
 def report(result: dict) -> str:
     """The figures of `evaluate` as a few lines of text."""
     lines = [
-        f"{result['split']} split by {result['protocol']}, majority images, n = {result['n']}",
+        f"{result['split']} split by {result['protocol']}, majority images, n = {result['n']}, "
+        f"in {result['precision']}",
         f"accuracy {result['accuracy']:.4f}   balanced {result['balanced_accuracy']:.4f}"
         f"   KL to the voters {result['kl']:.4f}   calibration error {result['ece']:.4f}",
     ]

@@ -77,7 +77,12 @@ class Recognizer:
         self.weights = [find_weights(one) for one in several]
         self.name = "+".join(prefix.name for prefix in self.weights)
         ctx = ctx or runtime.contexts()[0]
-        self.nets = [models.load_weights(prefix, ctx, precision) for prefix in self.weights]
+        self.precisions = [
+            models.fastest(prefix, ctx) if precision == "auto" else precision
+            for prefix in self.weights
+        ]
+        chosen = zip(self.weights, self.precisions, strict=True)
+        self.nets = [models.load_weights(prefix, ctx, each) for prefix, each in chosen]
         self._flip = flip
         self._detect = detector or default_detector()
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once

@@ -27,6 +27,7 @@ def evaluate_folder(
     names: dict[str, str] | None = None,
     out=None,
     data=None,
+    precision: str = "auto",
 ) -> dict:
     """Measure stored weights (default: the shipped net) on a folder that `datasets.read` reads.
 
@@ -34,6 +35,7 @@ def evaluate_folder(
     face, and none found is a wrong answer; "auto" crops small squares (CROP_SIDE) and finds faces
     in the rest. `emotions` names the answers that are allowed (default: all eight). `out` is a CSV
     to write, one row a picture. `data` holds FER2013, whose training pictures are told apart.
+    `precision` is that of `models.load_weights`.
     `accuracy` is of each picture for itself; `adapted`, of the set as a whole, see `adapt`.
     Raises FerlibError; pictures that cannot be read are in the result's `unreadable`.
     """
@@ -41,7 +43,7 @@ def evaluate_folder(
         raise FerlibError(f"unknown way to faces {faces!r}: expected one of {', '.join(FACES)}")
     allowed, out = _allowed(emotions), _checked_file(out)
     found = datasets.read(folder, kind, names)
-    read = _Reading(Recognizer(weights=weights, flip=flip), faces)
+    read = _Reading(Recognizer(weights=weights, flip=flip, precision=precision), faces)
     rows = tqdm(range(len(found.paths)), desc=found.kind, unit="img", disable=None, leave=False)
     for row in rows:
         read.take(found, row)

@@ -10,7 +10,10 @@ import pytest
 from ferlib import models
 
 INFO = {"network": "vgg-tiny", "input_size": 48, "normalise": "standardise", "temperature": 1.0}
-COMMANDS = ("prepare", "train", "evaluate", "predict", "pack", "serve", "stop", "models", "info")
+COMMANDS = (
+    *("prepare", "train", "quantize", "evaluate", "predict", "explain"),
+    *("pack", "serve", "stop", "models", "info"),
+)
 
 
 def ferlib(*words: str, **environment) -> subprocess.CompletedProcess:
