@@ -159,11 +159,11 @@ def test_only_the_ranges_are_written_and_the_same_each_time(copied, drawn):
     assert len(before["tiny-int8.json"]) < 2000
 
 
-@pytest.mark.parametrize("count", [1, 5, 70])  # batches of 64
-def test_a_few_pictures_are_enough_to_run(copied, drawn, count):
+@pytest.mark.parametrize(("count", "least"), [(1, 0.6), (5, 0.85), (70, 0.9)])  # batches of 64
+def test_a_few_pictures_are_enough_to_run(copied, drawn, count, least):
     int8.quantize(copied, drawn[0][0][:count])
     full, rounded = (answers(copied, drawn[1][0], k) for k in ("float32", "int8"))
-    assert (full.argmax(axis=1) == rounded.argmax(axis=1)).mean() > 0.9
+    assert (full.argmax(axis=1) == rounded.argmax(axis=1)).mean() > least
 
 
 def test_no_picture_is_told_before_anything_is_done(copied, drawn):
@@ -444,7 +444,8 @@ def test_evaluate_measures_in_each_precision(tiny, folder, tmp_path, monkeypatch
         words = ["--data", str(folder), "--weights", str(tiny), "--precision", precision, "--json"]
         assert cli.main(["evaluate", *words]) == 0
         found[precision] = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert found[precision].pop("precision") == precision
+        used = "int8" if precision == "auto" else precision
+        assert found[precision].pop("precision") == used
     assert found["fused"]["loss"] == pytest.approx(found["float32"]["loss"], abs=2e-5)
     assert found["int8"]["loss"] != found["float32"]["loss"]
     assert found["auto"] == found["int8"]

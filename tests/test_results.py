@@ -77,9 +77,8 @@ def test_the_ensemble_is_the_set_closest_to_the_voters_with_the_shipped_net():
     assert members["ferplus"] == REPORT["shipped"]
     sizes = [(ROOT / "model_store" / f"{name}-0000.params").stat().st_size for name in members]
     assert sum(sizes) < 45e6
-    averaged = next(r for r in report["runs"] if r["split"] == "valid" and r["tta"] == "flip")
-    alone = [report["single"][net]["kl"] for net in members.values()]
-    assert averaged["kl"] < np.mean(alone)
+    averaged = next(row for row in sets if set(row["nets"]) == set(members.values()))
+    assert averaged["kl"] < min(report["single"][net]["kl"] for net in members.values())
     for name, net in members.items():
         info = json.loads((ROOT / "model_store" / f"{name}.json").read_text())
         assert info["trained"] == report["nets"][net]
@@ -89,7 +88,7 @@ def test_eight_bits_change_few_answers_and_cost_little():
     report = pages.result("int8")
     assert {"ferplus", "ferplus-small"} <= report["nets"].keys()
     for name, rows in report["nets"].items():
-        assert int8.graph(ROOT / "model_store" / name), "made for the weights beside it"
+        int8.graph(ROOT / "model_store" / name)  # refuses ranges of other weights
         for row in rows:
             assert row["same"] >= 0.993, name
             assert row["accuracy"]["int8"] >= row["accuracy"]["float32"] - 0.002, name
