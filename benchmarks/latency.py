@@ -336,7 +336,9 @@ def goals(report: dict) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--nets", nargs="+", default=["ferplus"], metavar="NAME", help="or prefix")
+    parser.add_argument(
+        "--nets", nargs="+", default=["ferplus", "ferplus-small"], metavar="NAME", help="or prefix"
+    )
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--look", nargs=4, help=argparse.SUPPRESS)

@@ -197,7 +197,10 @@ def teacher_block() -> str:
     for name, group in report["groups"].items():
         cells = [name, str(len(group["seeds"])), accuracy(group, VALID), *more(group, VALID)]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", gaps(report, VALID)])
+    lengths = {group["epochs"] for group in report["groups"].values() if not group["teacher"]}
+    alone = [n for n, group in report["groups"].items() if group["epochs"] not in lengths]
+    note = [f"For {name} nothing learnt from votes alone as long." for name in alone]
+    return "\n".join([*lines, "", " ".join([*note, gaps(report, VALID)])])
 
 
 CAPTION = (
@@ -234,7 +237,8 @@ def gaps(report: dict, where: tuple[str, str]) -> str:
     shown = "; ".join(gap(row) for row in report["differences"])
     return (
         "Differences in validation accuracy between nets of the same seed, in points, mean and "
-        f"standard error: {shown}. An accuracy on {n:,} pictures has a sampling error of "
+        f"standard error (with three pairs, less than some four of it may be chance): {shown}. An "
+        f"accuracy on {n:,} pictures has a sampling error of "
         f"{100 * (share * (1 - share) / n) ** 0.5:.1f} points."
     )
 
@@ -333,7 +337,8 @@ def answers(report: dict) -> str:
     lines = [
         "A prepared batch in, logits out: milliseconds for one picture, and pictures/s with 64 at "
         "a time, medians of turns in one run with the same weights, pictures and "
-        f"{known['threads']} threads; in brackets how many times as fast our int8 is "
+        f"{known['threads']} threads; in brackets how many times as fast our int8 is, the "
+        "median of each turn's ratio "
         f"({known['cpu']}, {'with' if known['amx'] else 'no'} AMX; PyTorch {known['torch']}, all "
         'channels_last). Only the row "from crops" prepares the pictures too.',
         "",

@@ -21,7 +21,7 @@ def pack(weights=None, out="model_store/fer.mar") -> Path:
 
     The same weights and the same ferlib give the same bytes: fixed order, times and permissions,
     nothing but the files named here, stored as they are (zlib's output differs by version). The
-    weights are loaded once first, and their int8 graph if there is one, so what does not fit
+    weights are loaded once first, and their int8 graph where they have ranges, so what does not fit
     together is refused: FerlibError, as when `out` cannot be written.
     """
     from ferlib import faces, int8, models

@@ -117,7 +117,7 @@ def _quantize(args) -> dict:
 
     prefix = faces.find_weights(args.weights)
     data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
-    print(f"finding the ranges of {prefix.name}'s layers: a minute", flush=True)
+    print(f"finding the ranges of {prefix.name}'s layers", flush=True)
     path = int8.quantize(prefix, data.split("train", keep="usable")[0])
     result = int8.compare(prefix, *data.split("valid")[:2])
     print(f"wrote {path}\n{int8.report(result)}")
@@ -264,7 +264,7 @@ def _data_commands(commands) -> None:
     prepare.add_argument("--out", default="data", metavar="FOLDER", help="where to keep it")
     train = _add(commands, "train", _train, "train a net on the FER+ votes")
     _train_arguments(train)
-    quantize = _add(commands, "quantize", _quantize, "make the int8 graph of a trained net")
+    quantize = _add(commands, "quantize", _quantize, "find the ranges that int8 needs")
     _quantize_arguments(quantize)
     evaluate = _add(commands, "evaluate", _evaluate, "measure a net on a split, or on a folder")
     _evaluate_arguments(evaluate)
@@ -302,7 +302,7 @@ def _train_arguments(train) -> None:
 
 def _quantize_arguments(quantize) -> None:
     add = quantize.add_argument
-    add("weights", nargs="?", metavar="PREFIX", help="default: the shipped net")
+    add("weights", metavar="PREFIX", help="the net; PREFIX-int8.json is written")
     source = quantize.add_mutually_exclusive_group()
     source.add_argument("--data", metavar="FOLDER", help="instead of $FERLIB_DATA or data/")
     source.add_argument("--sample", action="store_true", help="calibrate on drawn faces instead")

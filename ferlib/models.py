@@ -228,9 +228,10 @@ def _stored(net, symbol) -> dict:
 def load_weights(prefix, ctx=None, precision: str = "float32") -> tuple[SymbolBlock, dict]:
     """The three files -> (hybridised net that gives logits, its JSON as a dict).
 
-    precision: "float32", the graph as it was trained, the only one with gradients; "int8", what
-    `int8.quantize` made of it; "auto", the fastest here (`fastest`). Raises FerlibError naming the
-    file that is missing, or that belongs to another network.
+    precision: "float32", the graph as it was trained, the only one with gradients; "int8", with
+    the ranges that `int8.quantize` found; "fused", float32 with convolution, BatchNorm and ReLU as
+    one step; "auto", the fastest here (`fastest`). Raises FerlibError naming the file that is
+    missing, or that belongs to another network.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected one of {PRECISIONS}")
