@@ -314,8 +314,6 @@ def _evaluate_arguments(evaluate) -> None:
     add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
     _weights_arguments(evaluate, nargs="+")
     add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
-    about = "of the convolutions; auto: the fastest here"
-    add("--precision", choices=("auto", "int8", "fused", "float32"), default="auto", help=about)
     evaluate.set_defaults(refuse=evaluate.error)
     add = evaluate.add_argument_group("other data sets, instead of a split").add_argument
     add("--folder", metavar="PATH", help="emotion/picture.png, CK+, JAFFE or FERG")
@@ -445,6 +443,8 @@ def _weights_arguments(command, **how) -> None:
     add = command.add_argument
     add("--weights", metavar="PREFIX", help="default: the shipped net; several are averaged", **how)
     add("--tta", choices=("none", "flip"), default="none", help="also read mirrored")
+    about = "of the convolutions; auto: the fastest here"
+    add("--precision", choices=("auto", "int8", "fused", "float32"), default="auto", help=about)
 
 
 if __name__ == "__main__":

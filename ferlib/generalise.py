@@ -49,6 +49,7 @@ def evaluate_folder(
         read.take(found, row)
     read.flush()
     result = {"weights": read.fer.name, "folder": str(folder), "kind": found.kind, "faces": faces}
+    result["precision"] = ", ".join(sorted({*read.fer.precisions}))
     result |= {"tta": "flip" if flip else "none"}
     result |= {"emotions": [labels.EMOTIONS[k] for k in np.flatnonzero(allowed)]}
     result |= _figures(read, found, allowed, data)

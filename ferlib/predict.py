@@ -43,7 +43,8 @@ def run(args) -> None:
     """Do all that `ferlib predict` was asked for. Raises FerlibError at the end if any failed."""
     if args.timeline:
         _check_figure(Path(args.timeline))
-    job = Job(args, Recognizer(weights=args.weights, flip=args.tta == "flip"))
+    flip, precision = args.tta == "flip", args.precision
+    job = Job(args, Recognizer(weights=args.weights, flip=flip, precision=precision))
     with ends_like_ctrl_c():
         try:
             names = job.expand(args.photos)
