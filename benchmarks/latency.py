@@ -7,8 +7,7 @@ of threads: ferlib in each precision, PyTorch (in the environment that step.py m
 traced and compiled. A call takes a prepared batch and gives logits; "from crops" is
 `models.predict`, which prepares uint8 crops too. Then oneDNN names each primitive of our int8 call
 (MKLDNN_VERBOSE) with its time, and one picture is answered under other settings of MXNet and of
-OpenMP. Last, what int8 changes on the validation split, where the real data is at hand. Writes
-results/latency.json.
+OpenMP. Writes results/latency.json; what int8 changes is counted by rounding.py.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -29,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from conditions import ROOT, conditions, spread, write
 from step import TORCH, Rival, torch_python
+from turns import take_turns
 
 from ferlib import fer2013, runtime
 from ferlib.errors import FerlibError
@@ -104,20 +103,13 @@ def caller(prefix, how: str, folder: Path, batch: int):
 
 
 def work(prefix: str, how: str, folder: str, batch: str, out: str) -> None:
-    """The other end of `Rival`: so many calls for each number read -> seconds."""
+    """A competitor of ours, as a process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     call = caller(prefix, how, Path(folder), int(batch))
     for _ in range(10):
         answer = call()
     np.save(out, np.log(np.maximum(answer, 1e-12)) if how.endswith("crops") else answer)
-    print("{}", flush=True)
-    for line in sys.stdin:
-        for _ in range(max(1, int(line) // 4)):  # caches and threads come back from others' turns
-            call()
-        started = time.perf_counter()
-        for _ in range(int(line)):
-            call()
-        print(time.perf_counter() - started, flush=True)
+    take_turns(call)
 
 
 # ---------------------------------------------------------------- in turns
@@ -214,15 +206,12 @@ def figures(ms: list[float]) -> dict:
 
 def agreement(folder: Path, name: str, batch: int) -> dict:
     """Of the answers to the batch, how many are float32's, and the largest other probability."""
-    truth, mine = (probabilities(np.load(folder / f"{n}-{batch}.npy")) for n in (REFERENCE, name))
+    from ferlib.models import softmax
+
+    truth, mine = (softmax(np.load(folder / f"{n}-{batch}.npy")) for n in (REFERENCE, name))
     same = int((truth.argmax(axis=1) == mine.argmax(axis=1)).sum())
     change = float(f"{abs(mine - truth).max():.2g}")
     return {"same": same, "of": len(mine), "largest_change": change}
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def settings(prefix, folder: Path, turns: int) -> dict:
@@ -308,18 +297,7 @@ def measure(prefix, turns: int) -> dict:
             found["anatomy"] = anatomy(prefix, folder, batch, found["ms"]["ferlib int8"]["median"])
             report[f"batch {batch}"] = found
         report["settings_ms"] = settings(prefix, folder, turns)
-    return report | {"int8": changes(prefix)}
-
-
-def changes(prefix) -> dict | None:
-    """`int8.compare` on the validation split, None without the real data."""
-    from ferlib import int8
-
-    try:
-        return int8.compare(prefix, *fer2013.load().split("valid")[:2])
-    except FerlibError as error:
-        print(f"int8 is not compared: {error}", flush=True)
-        return None
+    return report
 
 
 def goals(report: dict) -> dict:

@@ -10,13 +10,13 @@ many batches are answered, and the seconds they took are printed.
 import json
 import signal
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch_step import build
+from turns import take_turns
 
 LAYOUT = torch.channels_last
 
@@ -60,18 +60,6 @@ def in_int8(net, pictures):
     seen = quantize_fx.prepare_fx(net, get_default_qconfig_mapping("x86"), (pictures,))
     seen(pictures)
     return quantize_fx.convert_fx(seen)
-
-
-def take_turns(call) -> None:
-    """The other end of `step.Rival`; latency.py has the same for our side."""
-    print("{}", flush=True)
-    for line in sys.stdin:
-        for _ in range(max(1, int(line) // 4)):  # caches and threads come back from others' turns
-            call()
-        started = time.perf_counter()
-        for _ in range(int(line)):
-            call()
-        print(time.perf_counter() - started, flush=True)
 
 
 @torch.inference_mode()

@@ -161,11 +161,12 @@ def predict(net, crops, info: dict, flip: bool = False) -> np.ndarray:
         each = [batch, batch[..., ::-1]] if flip else [batch]
         # The rest in NumPy: on eight numbers MXNet's operations take longer than the net.
         logits = ((net(mx.nd.array(x, ctx=ctx)).asnumpy() + bias) / temperature for x in each)
-        scores.append(sum(map(_softmax, logits)) / np.float32(len(each)))
+        scores.append(sum(map(softmax, logits)) / np.float32(len(each)))
     return np.concatenate(scores)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits (N, 8) -> probabilities (N, 8)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from serving import astronaut, encoded
 
 from ferlib import (
     archive,
@@ -435,6 +436,20 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "drawn"
     sample.write(folder, (90, 60, 10), seed=5)
     return folder
+
+
+def test_predict_answers_in_each_precision(tiny, tmp_path, vnni, capsys):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encoded(astronaut()))
+    for precision in ("float32", "int8", "auto"):
+        words = [str(photo), "--weights", str(tiny), "--precision", precision, "--json"]
+        assert cli.main(["predict", *words]) == 0
+        (face,) = json.loads(capsys.readouterr().out.splitlines()[-1])["photos"][0]["faces"]
+        (wanted,) = faces.Recognizer(tiny, precision=precision)(photo)
+        assert face["scores"] == wanted.scores
+        if precision == "float32":
+            plain = wanted.scores
+    assert wanted.scores != plain, "auto is int8 here"
 
 
 def test_evaluate_measures_in_each_precision(tiny, folder, tmp_path, monkeypatch, vnni, capsys):

@@ -58,7 +58,7 @@ def answers(tiny, how: str) -> np.ndarray:
     [("fused", 1e-4), ("bfloat16", 0.02), ("int8", 0.1), ("int8 crops", 0.1), ("int8 static", 0.1)],
 )
 def test_our_competitors_give_the_answers_of_float32(tiny, how, change):
-    truth, mine = (latency.probabilities(answers(tiny, each)) for each in ("float32", how))
+    truth, mine = (models.softmax(answers(tiny, each)) for each in ("float32", how))
     assert mine.shape == (64, 8) and np.ptp(truth, axis=0).max() > change
     assert abs(mine - truth).max() < change
     sure = np.diff(np.sort(truth, axis=1)[:, -2:], axis=1)[:, 0] > 2 * change
@@ -77,8 +77,8 @@ def test_pytorch_answers_alike(tiny, precision, how, change):
     command = [TORCH / "bin" / "python", script, folder, precision, how, "64", out]
     ended = subprocess.run(command, input="2\n", capture_output=True, text=True, check=True)
     assert float(ended.stdout.split()[-1]) > 0
-    truth = latency.probabilities(answers(tiny, "float32"))
-    assert abs(latency.probabilities(np.load(out)) - truth).max() < change
+    truth = models.softmax(answers(tiny, "float32"))
+    assert abs(models.softmax(np.load(out)) - truth).max() < change
 
 
 def test_the_work_of_a_net_is_that_of_its_convolutions():
