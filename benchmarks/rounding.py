@@ -1,6 +1,6 @@
 """Make the int8 graphs of the shipped nets, and count the answers that they change.
 
-    FERLIB_DATA=... python benchmarks/rounding.py [ferplus ferplus-small ...] [--test]
+    FERLIB_DATA=... python benchmarks/rounding.py [--test]
 
 Calibrated on training pictures as `ferlib quantize` does; compared with float32 on the majority
 images of validation and, with `--test`, of the test split, for both sources of votes; and on the
@@ -33,15 +33,14 @@ def rounded(name: str, data, splits: list[str]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("nets", nargs="*", metavar="NAME", default=NETS)
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
     command = f"python benchmarks/rounding.py {' '.join(sys.argv[1:])}".strip()
     known = conditions(command, dataset="FER2013 with the FER+ votes")
     splits, data = ["valid", "test"] if args.test else ["valid"], fer2013.load()
-    nets = {name: rounded(name, data, splits) for name in args.nets}
+    nets = {name: rounded(name, data, splits) for name in NETS}
     faces = fer2013.sample_data().split("valid")[:2]
-    drawn = {name: int8.compare(ROOT / "model_store" / name, *faces) for name in args.nets}
+    drawn = {name: int8.compare(ROOT / "model_store" / name, *faces) for name in NETS}
     how = {"calibrated_on": int8.CALIBRATED_ON, "headroom": int8.HEADROOM}
     write("int8", {"conditions": known} | how | {"nets": nets, "drawn": drawn})
     pages.main()
