@@ -39,7 +39,13 @@ from ferlib.errors import FerlibError
 PAPER = {"majority": 0.8385, "multi-target": 0.8397, "cross-entropy": 0.8472, "probability": 0.8499}
 PAPER_DEVIATION = 0.004
 
-FREE = ("seed", "scheme", "teacher", "teacher_share")  # what the nets may differ in
+FREE = (
+    "seed",
+    "scheme",
+    "teacher",
+    "teacher_share",
+    "teacher_views",
+)  # what the nets may differ in
 MEASURED = ("accuracy", "balanced_accuracy", "loss", "kl", "ece", "ece_tempered", "confidence")
 
 

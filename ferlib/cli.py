@@ -295,6 +295,8 @@ def _train_arguments(train) -> None:
     add("--start", metavar="PREFIX", help="weights of the same net to go on from")
     add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
     add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")
+    about = "at full size it answers for each picture as augmented; slower"
+    add("--teacher-views", action="store_true", default=None, help=about)
     add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
     precisions = ("auto", "float32", "bfloat16")
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")

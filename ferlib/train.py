@@ -47,6 +47,9 @@ class Recipe:
     start: str = ""  # prefix of weights of the same net to go on from, instead of chance
     teacher: tuple[str, ...] = ()  # prefixes of nets whose mean answers are learnt too
     teacher_share: float = 0.5  # of the targets; the rest are the votes
+    # At full size the teacher answers for each picture as the epoch has moved, worn and erased it
+    # (Beyer et al. 2022, "A good teacher is patient and consistent"), instead of once and for all.
+    teacher_views: bool = False
 
     @property
     def normalisation(self) -> str:
@@ -164,6 +167,7 @@ class Run:
     def __init__(self, recipe: Recipe, ctx: list, data: str = ""):
         self.recipe, self.ctx, self.log, self.steps = recipe, ctx, [], 0
         self.taught = None  # the teacher's answers, float32 (N, 8)
+        self.teachers = _teachers(recipe, ctx[0]) if recipe.teacher_views else []
         self.net = models.create(recipe.net, ctx=ctx, seed=recipe.seed)
         if recipe.start:
             models.take_over(self.net, recipe.start)
@@ -197,13 +201,13 @@ def _rows(split, recipe: Recipe):
 def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
     """The teacher's mean probabilities, upright and mirrored, float32 (N, 8).
 
-    For the pictures as they are, not as each epoch moves them: that would cost a third more. No
+    For the pictures as they are, not as each epoch moves them: see `Recipe.teacher_views`. No
     temperature softens them (Hinton et al. 2015, section 2): votes are soft, and so are nets
     that learnt from them. They take minutes, so they are kept in the user's cache folder for the
     next run with the same teacher and pictures.
     """
     teacher = run.recipe.teacher
-    if not teacher:
+    if not teacher or (run.teachers and not run.recipe.grow):
         return None
     nets = [models.load_weights(prefix, run.ctx[0]) for prefix in teacher]
     # The JSON may change: bias and temperature do not count here.
@@ -218,6 +222,26 @@ def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
         total += models.predict(net, pictures, info | models.RAW, flip=True)
     _keep_answers(total / len(nets), kept)
     return total / len(nets)
+
+
+def _teachers(recipe: Recipe, ctx) -> list:
+    """The nets that answer for each view, which they must be able to take as the student does."""
+    nets = []
+    for prefix in recipe.teacher:
+        net, info = models.load_weights(prefix, ctx, precision="auto")
+        if (info["input_size"], info["normalise"]) != tuple(recipe.served().values())[:2]:
+            raise FerlibError(
+                f"{prefix} takes pictures of {info['input_size']} pixels ({info['normalise']}), "
+                "the net that it should teach others: leave out --teacher-views"
+            )
+        nets.append(net)
+    return nets
+
+
+def _seen(teachers: list, batch: np.ndarray, ctx) -> np.ndarray:
+    """Their mean probabilities (N, 8) for a batch as the student gets it."""
+    batch = mx.nd.array(batch, ctx=ctx)
+    return sum(models.softmax(net(batch).asnumpy()) for net in teachers) / len(teachers)
 
 
 def _keep_answers(answers: np.ndarray, path: Path) -> None:
@@ -252,7 +276,8 @@ def _epoch(run: Run, epoch: int, pictures, votes, progress: bool) -> float:
     rng = np.random.default_rng([recipe.seed, epoch])
     mx.random.seed(int(rng.integers(2**31)))
     targets = labels.targets(votes, recipe.scheme, rng)
-    if run.taught is not None:
+    teachers = run.teachers if size == models.spec(recipe.net).size else []
+    if run.taught is not None and not teachers:
         targets += recipe.teacher_share * (run.taught - targets)
     order = rng.permutation(len(pictures))[: run.steps * recipe.batch_size]
     total = mx.nd.zeros(1)
@@ -267,7 +292,10 @@ def _epoch(run: Run, epoch: int, pictures, votes, progress: bool) -> float:
     for at, rows in enumerate(bar):
         run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + at))
         batch = images.augment(pictures[rows], size, rng, recipe.augmentation)
-        total += step(run, images.normalised(batch, recipe.normalisation), targets[rows])
+        batch, wanted = images.normalised(batch, recipe.normalisation), targets[rows]
+        if teachers:
+            wanted += recipe.teacher_share * (_seen(teachers, batch, run.ctx[0]) - wanted)
+        total += step(run, batch, wanted)
         # Waiting keeps the picture work and the net's threads from fighting for the cores.
         total.wait_to_read()
     mx.nd.waitall()
@@ -339,8 +367,9 @@ def _resume(run: Run, folder: Path) -> bool:
     if not kept:
         return False
     state = json.loads(kept[-1].read_text())
-    mine = json.loads(json.dumps(run.identity))
-    differs = [key for key in mine if mine[key] != state["identity"].get(key)]
+    mine, default = (json.loads(json.dumps(x)) for x in (run.identity, asdict(Recipe())))
+    theirs = default | state["identity"]  # what is younger than that run had its default in it
+    differs = [key for key in mine if mine[key] != theirs.get(key)]
     if differs:
         raise FerlibError(
             f"{folder} holds a run with another {', '.join(differs)}: "

@@ -1,5 +1,6 @@
 """Loss, loop and checkpoints."""
 
+import json
 import os
 import signal
 import subprocess
@@ -271,3 +272,51 @@ def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(
     rows = labels.trainable(wrong, how.scheme)
     served = info | models.RAW
     np.testing.assert_allclose(kept, models.predict(teacher, pictures[rows], served, flip=True))
+
+
+def test_a_teacher_that_sees_what_the_student_sees(drawn, first, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    how = replace(QUICK, epochs=1, teacher=(first,), teacher_share=0.7, grow=(), teacher_views=True)
+    given, step = [], train.step
+    monkeypatch.setattr(train, "step", lambda *args: given.append(args) or step(*args))
+    train.fit(*drawn, how, progress=False)
+    teacher, _ = models.load_weights(first)
+    assert len(given) == labels.trainable(drawn[0][1], how.scheme).sum() // 32
+    for _, batch, wanted in given:
+        answers = models.softmax(teacher(mx.nd.array(batch)).asnumpy())
+        votes = (wanted - 0.7 * answers) / 0.3
+        np.testing.assert_allclose(votes.sum(axis=1), 1, atol=1e-4)
+        assert votes.min() > -1e-3, "what is left are shares of votes"
+    assert not (tmp_path / "cache").exists(), "nothing to keep: no epoch needs fixed answers"
+
+
+def test_small_pictures_are_taught_by_fixed_answers(drawn, first, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sizes, seen = [], train._seen
+    monkeypatch.setattr(train, "_seen", lambda *args: sizes.append(args[1].shape[2]) or seen(*args))
+    how = replace(QUICK, teacher=(first,), grow=((0.5, 2 / 3),), teacher_views=True)
+    train.fit(*drawn, how, progress=False)
+    steps = labels.trainable(drawn[0][1], how.scheme).sum() // 32
+    assert sizes == [48] * steps, "in the second epoch only"
+    assert len(list((tmp_path / "cache/ferlib").glob("teacher-*.npy"))) == 1
+
+
+def test_a_teacher_of_another_size_cannot_see_what_the_student_sees(drawn, tmp_path):
+    models.save_weights(
+        models.create("vgg13", seed=0),
+        tmp_path / "large",
+        {"input_size": 64, "normalise": "equalise", "network": "vgg13"},
+    )
+    how = replace(QUICK, teacher=(str(tmp_path / "large"),), teacher_views=True)
+    with pytest.raises(FerlibError, match=r"64 pixels \(equalise\).*--teacher-views"):
+        train.fit(*drawn, how, progress=False)
+
+
+def test_a_run_from_before_an_option_goes_on(drawn, tmp_path):
+    train.fit(*drawn, replace(QUICK, epochs=1), tmp_path, progress=False)
+    (state,) = tmp_path.glob("epoch-*/state.json")
+    kept = json.loads(state.read_text())
+    del kept["identity"]["teacher_views"]
+    state.write_text(json.dumps(kept))
+    _, log = train.fit(*drawn, replace(QUICK, epochs=1), tmp_path, progress=False)
+    assert log == kept["log"]
