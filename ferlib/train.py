@@ -49,6 +49,7 @@ class Recipe:
     teacher_share: float = 0.5  # of the targets; the rest are the votes
     # At full size the teacher answers for each picture as the epoch has moved, worn and erased it
     # (Beyer et al. 2022, "A good teacher is patient and consistent"), instead of once and for all.
+    # Of several teachers, each batch asks the next.
     teacher_views: bool = False
 
     @property
@@ -238,12 +239,6 @@ def _teachers(recipe: Recipe, ctx) -> list:
     return nets
 
 
-def _seen(teachers: list, batch: np.ndarray, ctx) -> np.ndarray:
-    """Their mean probabilities (N, 8) for a batch as the student gets it."""
-    batch = mx.nd.array(batch, ctx=ctx)
-    return sum(models.softmax(net(batch).asnumpy()) for net in teachers) / len(teachers)
-
-
 def _keep_answers(answers: np.ndarray, path: Path) -> None:
     partial = path.with_suffix(f".{os.getpid()}.npy")
     with suppress(OSError):  # without a cache they are made again next time
@@ -293,8 +288,9 @@ def _epoch(run: Run, epoch: int, pictures, votes, progress: bool) -> float:
         run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + at))
         batch = images.augment(pictures[rows], size, rng, recipe.augmentation)
         batch, wanted = images.normalised(batch, recipe.normalisation), targets[rows]
-        if teachers:
-            wanted += recipe.teacher_share * (_seen(teachers, batch, run.ctx[0]) - wanted)
+        if teachers:  # in turns: on average that is their mean answer, in a part of the time
+            logits = teachers[at % len(teachers)](mx.nd.array(batch, ctx=run.ctx[0]))
+            wanted += recipe.teacher_share * (models.softmax(logits.asnumpy()) - wanted)
         total += step(run, batch, wanted)
         # Waiting keeps the picture work and the net's threads from fighting for the cores.
         total.wait_to_read()
