@@ -3,7 +3,8 @@
     FERLIB_DATA=... python benchmarks/compare.py NAME LABEL=PREFIX,PREFIX ... [--test] [--lengths]
 
 A group is one way to make targets, its nets differ in their seeds. Between groups may differ the
-scheme and the teacher, and with `--lengths` the number of epochs; any other difference is refused.
+scheme, the teacher and its views, and with `--lengths` the number of epochs; any other difference
+is refused.
 
 Each net is measured as it was trained, without bias, temperature and flip averaging, on validation
 and, with `--test`, on the test split, by both vote sources. `ece_tempered` is the calibration error
@@ -15,7 +16,7 @@ is chosen by these figures.
 validation accuracy and its standard error, for each two groups of the same length.
 
 Writes results/NAME.json and copies the training logs to results/NAME/<net>.csv. README.md shows
-NAMEs "schemes" and "teacher" (`python benchmarks/pages.py`).
+NAMEs "schemes", "teacher" and "views" (`python benchmarks/pages.py`).
 """
 
 import argparse

@@ -198,16 +198,37 @@ def teacher_block() -> str:
         f"answer of {len(taught['teacher'])} larger nets, the rest votes; measured in the same "
         "way, on the validation split:",
         "",
-        f"| targets | seeds | accuracy | {MORE} |",
-        "|---" * 5 + "|",
+        *targets_table(report),
     ]
-    for name, group in report["groups"].items():
-        cells = [name, str(len(group["seeds"])), accuracy(group, VALID), *more(group, VALID)]
-        lines.append(f"| {' | '.join(cells)} |")
     lengths = {group["epochs"] for group in report["groups"].values() if not group["teacher"]}
     alone = [n for n, group in report["groups"].items() if group["epochs"] not in lengths]
     note = [f"For {name} nothing learnt from votes alone as long." for name in alone]
     return "\n".join([*lines, "", " ".join([*note, gaps(report, VALID)])])
+
+
+def views_block() -> str:
+    """What it brings to be taught by answers for what the student sees."""
+    if not (ROOT / "results" / "views.json").is_file():
+        return "Not measured yet: `python benchmarks/compare.py views` does."
+    report = result("views")
+    epochs = next(iter(report["groups"].values()))["epochs"]
+    lines = [
+        f"`{report['recipe']['net']}` again, gone on from the taught one of 120 epochs for "
+        f"{epochs} more at full size; the teacher answers once and for all for each picture, or "
+        "every time for what augmentation made of it (`--teacher-views`):",
+        "",
+        *targets_table(report),
+    ]
+    return "\n".join([*lines, "", gaps(report, VALID)])
+
+
+def targets_table(report: dict) -> list[str]:
+    """Groups that differ in their targets, on validation."""
+    lines = [f"| targets | seeds | accuracy | {MORE} |", "|---" * 5 + "|"]
+    for name, group in report["groups"].items():
+        cells = [name, str(len(group["seeds"])), accuracy(group, VALID), *more(group, VALID)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 CAPTION = (
@@ -435,6 +456,7 @@ BLOCKS = {
     "results": accuracy_block,
     "schemes": schemes_block,
     "teacher": teacher_block,
+    "views": views_block,
     "robust": robust_block,
     "latency": latency_block,
     "speed": speed_block,
@@ -447,6 +469,7 @@ PAGES = {
         "results",
         "schemes",
         "teacher",
+        "views",
         "robust",
         "latency",
         "speed",

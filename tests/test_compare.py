@@ -300,14 +300,14 @@ def test_pages_show_the_teacher_with_single_seeds(report, tmp_path, monkeypatch)
 
 def test_without_figures_the_pages_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "ROOT", tmp_path)
-    for block in (pages.schemes_block, pages.teacher_block):
+    for block in (pages.schemes_block, pages.teacher_block, pages.views_block):
         assert block().startswith("Not measured yet: `python benchmarks/compare.py")
 
 
 # ---------------------------------------------------------------- what was recorded
 
 
-@pytest.fixture(params=["schemes", "teacher"])
+@pytest.fixture(params=["schemes", "teacher", "views"])
 def recorded(request) -> SimpleNamespace:
     path = ROOT / "results" / f"{request.param}.json"
     if not path.is_file():
@@ -357,3 +357,17 @@ def test_the_teachers_differences_are_what_it_brings(recorded):
     for row in recorded.differences:
         one, other = (recorded.groups[row[key]] for key in ("from", "to"))
         assert other["teacher"] and not one["teacher"] and one["scheme"] == other["scheme"]
+
+
+def test_the_views_are_the_only_difference(recorded):
+    if recorded.name != "views":
+        pytest.skip("of the teacher's views only")
+    hows = {
+        label: [net["trained"]["recipe"] for net in group["nets"].values()]
+        for label, group in recorded.groups.items()
+    }
+    fixed, seen = hows.values()
+    assert not any(how["teacher_views"] for how in fixed)
+    assert all(how["teacher_views"] for how in seen)
+    for one, other in zip(fixed, seen, strict=True):
+        assert one | {"teacher_views": True} == other
