@@ -7,7 +7,7 @@ probabilities, as trained, lie closest to the voters' shares on the validation s
 `fer2013new.csv`). Not the one with the best accuracy: of so many sets that would mostly be the
 luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others
 go to model_store as ferplus-2, ferplus-3. Then they are measured together, on validation and, with
-`--test`, on the test split. Writes results/ensemble.json.
+`--test`, on the test split. Writes results/ensemble.json and the training logs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pages
 from conditions import ROOT, conditions, write
-from record import describe, measure, ship, trained
+from record import describe, keep_log, measure, ship, trained
 
 from ferlib import evaluate as evaluating
 from ferlib import fer2013, models
@@ -80,6 +80,7 @@ def main() -> None:
     names = {first: "ferplus"} | {net: f"ferplus-{at}" for at, net in enumerate(others, 2)}
     for net in others:
         ship(net, names[net])
+        keep_log(net)
     known |= {"n": len(votes), "split": "valid", "protocol": "fer2013new.csv", "tta": "flip"}
     report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
     report["single"] = {Path(net).name: figures(row, votes) for net, row in scores.items()}

@@ -6,8 +6,8 @@ The nets a, b and c have one recipe and different seeds: their mean and spread a
 one with the best accuracy on validation (by `fer2013new.csv`) goes to model_store/NAME. d, if
 given, was trained without the pictures that also occur in validation or test. Read are validation
 and, with `--test`, the test split, by both vote sources, without and with flip averaging. Writes
-results/NAME.json, the training logs as results/<net>.csv, and the tables of README.md and
-model_store/README.md.
+results/NAME.json, the training logs as results/<net>.csv (that of the start, too), and the tables
+of README.md and model_store/README.md.
 """
 
 import argparse
@@ -77,12 +77,15 @@ def main() -> None:
     report["shipped"] = Path(best).name
     report["seeds"] = over_seeds(list(nets.values()))
     report["trained_seeds"] = {Path(prefix).name: trained(prefix) for prefix in nets}
+    if start := report["trained"]["recipe"]["start"]:
+        report["started_from"] = trained(start)
+        keep_log(start)
     if args.clean:
         report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
     write(args.name, report)
     ship(best, args.name)
     for prefix in filter(None, (*args.nets, args.clean)):
-        shutil.copyfile(f"{prefix}-run/log.csv", ROOT / "results" / f"{Path(prefix).name}.csv")
+        keep_log(prefix)
     pages.main()
 
 
@@ -91,6 +94,10 @@ def ship(prefix: str, name: str) -> None:
     for source, target in zip(models.weight_files(prefix), targets, strict=True):
         shutil.copyfile(source, target)
     int8.file(ROOT / "model_store" / name).unlink(missing_ok=True)  # that of other weights
+
+
+def keep_log(prefix: str) -> None:
+    shutil.copyfile(f"{prefix}-run/log.csv", ROOT / "results" / f"{Path(prefix).name}.csv")
 
 
 def without_duplicates(prefix: str, splits: list[str], all_of_them: dict) -> dict:
