@@ -7,7 +7,8 @@ probabilities, as trained, lie closest to the voters' shares on the validation s
 `fer2013new.csv`). Not the one with the best accuracy: of so many sets that would mostly be the
 luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others
 go to model_store as ferplus-2, ferplus-3. Then they are measured together, on validation and, with
-`--test`, on the test split. Writes results/ensemble.json and the training logs.
+`--test`, on the test split. Writes results/ensemble.json and the training logs; the int8 ranges of
+nets that went are gone, so `benchmarks/rounding.py` comes next.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pages
 from conditions import ROOT, conditions, write
-from record import describe, keep_log, measure, ship, trained
+from record import check, describe, keep_logs, measure, ship, trained
 
 from ferlib import evaluate as evaluating
 from ferlib import fer2013, models
@@ -61,7 +62,7 @@ def shipped_one(prefixes: list[str]) -> str:
 
 def together(members: list[str], splits: list[str]) -> list[dict]:
     """The figures of the average, by split, votes and flip."""
-    runs = measure([f"model_store/{name}" for name in members], splits)
+    runs = measure(members, splits)
     return [{key: value for key, value in run.items() if key != "weights"} for run in runs]
 
 
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=3)
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
+    check(args.nets)
     known = conditions(f"python benchmarks/ensemble.py {' '.join(sys.argv[1:])}")
     first = shipped_one(args.nets)
     scores, votes = answers(args.nets)
@@ -78,16 +80,16 @@ def main() -> None:
     chosen = next(row for row in tried if Path(first).name in row["nets"])["nets"]
     others = [net for net in args.nets if Path(net).name in chosen and net != first]
     names = {first: "ferplus"} | {net: f"ferplus-{at}" for at, net in enumerate(others, 2)}
-    for net in others:
-        ship(net, names[net])
-        keep_log(net)
     known |= {"n": len(votes), "split": "valid", "protocol": "fer2013new.csv", "tta": "flip"}
     report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
     report["single"] = {Path(net).name: figures(row, votes) for net, row in scores.items()}
     report |= {"sets": tried, "nets": {Path(net).name: trained(net) for net in names}}
     report["parameters"] = sum(describe(net)["parameters"] for net in names)
-    report["runs"] = together(list(names.values()), ["valid", "test"] if args.test else ["valid"])
+    report["runs"] = together(list(names), ["valid", "test"] if args.test else ["valid"])
     write("ensemble", report)
+    for net in others:
+        ship(net, names[net])
+    keep_logs(others)
     pages.main()
 
 

@@ -211,11 +211,13 @@ def views_block() -> str:
     if not (ROOT / "results" / "views.json").is_file():
         return "Not measured yet: `python benchmarks/compare.py views` does."
     report = result("views")
-    epochs = next(iter(report["groups"].values()))["epochs"]
+    one = next(iter(report["groups"].values()))
     lines = [
-        f"`{report['recipe']['net']}` again, gone on from the taught one of 120 epochs for "
-        f"{epochs} more at full size; the teacher answers once and for all for each picture, or "
-        "every time for what augmentation made of it (`--teacher-views`):",
+        f"`{report['recipe']['net']}`, gone on from `{Path(report['recipe']['start']).name}` (the "
+        f"last line above) for {one['epochs']} epochs at full size. Either the mean answer of "
+        f"{len(one['teacher'])} nets for each picture as it is stays its target, or they take "
+        "turns and answer, in int8, for what augmentation made of it (`--teacher-views`). All "
+        "seeds start from the same weights, so they differ less than elsewhere:",
         "",
         *targets_table(report),
     ]

@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--name", default="ferplus", help="what ships is called so")
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
+    check([*args.nets, *filter(None, [args.clean])])
     splits = ["valid", "test"] if args.test else ["valid"]
     command = f"python benchmarks/record.py {' '.join(sys.argv[1:])}"
     known = conditions(command, dataset="FER2013 with the FER+ votes")
@@ -79,13 +80,11 @@ def main() -> None:
     report["trained_seeds"] = {Path(prefix).name: trained(prefix) for prefix in nets}
     if start := report["trained"]["recipe"]["start"]:
         report["started_from"] = trained(start)
-        keep_log(start)
     if args.clean:
         report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
     write(args.name, report)
     ship(best, args.name)
-    for prefix in filter(None, (*args.nets, args.clean)):
-        keep_log(prefix)
+    keep_logs([*args.nets, *filter(None, (args.clean, start))])
     pages.main()
 
 
@@ -96,8 +95,18 @@ def ship(prefix: str, name: str) -> None:
     int8.file(ROOT / "model_store" / name).unlink(missing_ok=True)  # that of other weights
 
 
-def keep_log(prefix: str) -> None:
-    shutil.copyfile(f"{prefix}-run/log.csv", ROOT / "results" / f"{Path(prefix).name}.csv")
+def check(prefixes: list[str]) -> None:
+    """SystemExit before hours of measuring, unless names tell the nets apart and logs are there."""
+    if len({Path(prefix).name for prefix in prefixes}) < len(prefixes):
+        raise SystemExit("a net is named twice, or two nets share a name")
+    for prefix in prefixes:
+        if not Path(f"{prefix}-run/log.csv").is_file():
+            raise SystemExit(f"{prefix}-run/log.csv is missing: a net ships with how it learnt")
+
+
+def keep_logs(prefixes: list[str]) -> None:
+    for prefix in prefixes:
+        shutil.copyfile(f"{prefix}-run/log.csv", ROOT / "results" / f"{Path(prefix).name}.csv")
 
 
 def without_duplicates(prefix: str, splits: list[str], all_of_them: dict) -> dict:

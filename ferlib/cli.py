@@ -56,10 +56,13 @@ def _prepare(args) -> dict:
 
 
 def _train(args) -> dict:
-    from ferlib import fer2013, labels, models, runtime, train
+    from ferlib import faces, fer2013, labels, models, runtime, train
 
     given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
-    given["teacher"] = tuple(args.teacher or ())
+    given["teacher"] = tuple(str(faces.find_weights(each)) for each in args.teacher or ())
+    given["start"] = args.start and str(faces.find_weights(args.start))
+    if args.teacher_share is not None and not args.teacher:
+        raise FerlibError("--teacher-share is of a --teacher: name one as well")
     recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
     models.spec(recipe.net)
     data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
@@ -295,7 +298,7 @@ def _train_arguments(train) -> None:
     add("--start", metavar="PREFIX", help="weights of the same net to go on from")
     add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
     add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")
-    about = "at full size it answers for each picture as augmented; slower"
+    about = "at full size the teachers, in turns, answer for each picture as augmented; slower"
     add("--teacher-views", action="store_true", default=None, help=about)
     add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
     precisions = ("auto", "float32", "bfloat16")

@@ -191,6 +191,19 @@ def weight_files(prefix) -> tuple[Path, Path, Path]:
     return tuple(Path(prefix + tail) for tail in ("-symbol.json", "-0000.params", ".json"))
 
 
+def stored_files(prefix) -> tuple[Path, Path, Path]:
+    """`weight_files` that are there; FerlibError naming the one that is not."""
+    files = weight_files(prefix)
+    for path in reversed(files):
+        if not path.is_file():
+            symbol, params, info = (file.name for file in files)
+            raise FerlibError(
+                f"{path} is missing: a net is three files, {symbol}, {params} and {info}",
+                "weights_missing",
+            )
+    return files
+
+
 def save_weights(net, prefix, info: dict) -> None:
     """Write the net's three files, each beside its name and then renamed.
 
@@ -236,14 +249,7 @@ def load_weights(prefix, ctx=None, precision: str = "float32") -> tuple[SymbolBl
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected one of {PRECISIONS}")
-    symbol_file, params_file, info_file = weight_files(prefix)
-    for path in (info_file, symbol_file, params_file):
-        if not path.is_file():
-            raise FerlibError(
-                f"{path} is missing: a net is three files, "
-                f"{symbol_file.name}, {params_file.name} and {info_file.name}",
-                "weights_missing",
-            )
+    info_file = stored_files(prefix)[2]
     ctx = ctx or mx.cpu()
     if precision in ("fused", "int8") and ctx.device_type != "cpu":
         raise FerlibError(f"{precision} is for the CPU: on {ctx} choose float32 or auto")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ferlib import fer2013, images, labels, models, runtime
+from ferlib import fer2013, images, int8, labels, models, runtime
 from ferlib.errors import FerlibError
 from ferlib.evaluate import fit_bias, fit_temperature, measure
 from ferlib.images import Augmentation
@@ -49,8 +49,18 @@ class Recipe:
     teacher_share: float = 0.5  # of the targets; the rest are the votes
     # At full size the teacher answers for each picture as the epoch has moved, worn and erased it
     # (Beyer et al. 2022, "A good teacher is patient and consistent"), instead of once and for all.
-    # Of several teachers, each batch asks the next.
+    # Of several teachers each batch asks the next, in the precision that is fastest here; fixed
+    # answers are the mean of all, upright and mirrored, in float32.
     teacher_views: bool = False
+
+    def __post_init__(self):
+        if self.teacher and self.scheme == "multi-target":
+            raise FerlibError(
+                "the scheme multi-target accepts some emotions whole, a teacher gives each a "
+                "share: choose another scheme, or no teacher"
+            )
+        if self.teacher_views and not self.teacher:
+            raise FerlibError("teacher views without a teacher: name one as well (--teacher)")
 
     @property
     def normalisation(self) -> str:
@@ -175,6 +185,7 @@ class Run:
         self.fast, precision = _for_training(self.net, recipe, ctx)
         # What must be the same for a run to go on.
         self.identity = asdict(recipe) | {"precision": precision, "data": data}
+        self.identity["taught_by"] = _taught_by(recipe, ctx[0])
         self.loss = VoteLoss(recipe.scheme)
         self.loss.hybridize()
         how = {"learning_rate": recipe.lr, "momentum": recipe.momentum, "wd": recipe.weight_decay}
@@ -208,13 +219,11 @@ def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
     next run with the same teacher and pictures.
     """
     teacher = run.recipe.teacher
-    if not teacher or (run.teachers and not run.recipe.grow):
+    left = range(len(run.log) + 1, run.recipe.epochs + 1)
+    if not teacher or (all(_full_size(run.recipe, epoch) for epoch in left) and run.teachers):
         return None
     nets = [models.load_weights(prefix, run.ctx[0]) for prefix in teacher]
-    # The JSON may change: bias and temperature do not count here.
-    files = [
-        np.fromfile(file, np.uint8) for each in teacher for file in models.weight_files(each)[:2]
-    ]
+    files = _bytes(file for each in teacher for file in models.stored_files(each)[:2])
     kept = fer2013.cache_folder() / f"teacher-{_fingerprint(pictures, *files)}.npy"
     with suppress(OSError, ValueError):  # not kept yet, or damaged
         return np.load(kept)
@@ -225,15 +234,34 @@ def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
     return total / len(nets)
 
 
+def _full_size(recipe: Recipe, epoch: int) -> bool:
+    return recipe.size(epoch) == models.spec(recipe.net).size
+
+
+def _taught_by(recipe: Recipe, ctx) -> str:
+    """A fingerprint of all that a teacher's answers come from, "" without one."""
+    files = []
+    for prefix in recipe.teacher:
+        files += models.stored_files(prefix)[:2]  # not the JSON: bias and temperature are left out
+        if recipe.teacher_views and models.fastest(prefix, ctx) == "int8":
+            files.append(int8.file(prefix))
+    return _fingerprint(*_bytes(files)) if files else ""
+
+
+def _bytes(files) -> list[np.ndarray]:
+    return [np.fromfile(file, np.uint8) for file in files]
+
+
 def _teachers(recipe: Recipe, ctx) -> list:
     """The nets that answer for each view, which they must be able to take as the student does."""
     nets = []
     for prefix in recipe.teacher:
         net, info = models.load_weights(prefix, ctx, precision="auto")
-        if (info["input_size"], info["normalise"]) != tuple(recipe.served().values())[:2]:
+        size, normalise, _ = recipe.served().values()
+        if (info["input_size"], info["normalise"]) != (size, normalise):
             raise FerlibError(
                 f"{prefix} takes pictures of {info['input_size']} pixels ({info['normalise']}), "
-                "the net that it should teach others: leave out --teacher-views"
+                f"its student {size} ({normalise}): leave out --teacher-views"
             )
         nets.append(net)
     return nets
@@ -271,7 +299,7 @@ def _epoch(run: Run, epoch: int, pictures, votes, progress: bool) -> float:
     rng = np.random.default_rng([recipe.seed, epoch])
     mx.random.seed(int(rng.integers(2**31)))
     targets = labels.targets(votes, recipe.scheme, rng)
-    teachers = run.teachers if size == models.spec(recipe.net).size else []
+    teachers = run.teachers if _full_size(recipe, epoch) else []
     if run.taught is not None and not teachers:
         targets += recipe.teacher_share * (run.taught - targets)
     order = rng.permutation(len(pictures))[: run.steps * recipe.batch_size]
@@ -364,7 +392,8 @@ def _resume(run: Run, folder: Path) -> bool:
         return False
     state = json.loads(kept[-1].read_text())
     mine, default = (json.loads(json.dumps(x)) for x in (run.identity, asdict(Recipe())))
-    theirs = default | state["identity"]  # what is younger than that run had its default in it
+    # What is younger than that run had its default in it.
+    theirs = default | {"taught_by": mine["taught_by"]} | state["identity"]
     differs = [key for key in mine if mine[key] != theirs.get(key)]
     if differs:
         raise FerlibError(

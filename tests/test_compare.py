@@ -359,7 +359,7 @@ def test_the_teachers_differences_are_what_it_brings(recorded):
         assert other["teacher"] and not one["teacher"] and one["scheme"] == other["scheme"]
 
 
-def test_the_views_are_the_only_difference(recorded):
+def test_the_views_are_the_only_difference_and_go_on_from_the_last_taught_net(recorded):
     if recorded.name != "views":
         pytest.skip("of the teacher's views only")
     hows = {
@@ -371,3 +371,5 @@ def test_the_views_are_the_only_difference(recorded):
     assert all(how["teacher_views"] for how in seen)
     for one, other in zip(fixed, seen, strict=True):
         assert one | {"teacher_views": True} == other
+    *_, last = pages.result("teacher")["groups"].values()
+    assert {one["start"] for one in fixed} == {f"runs/{name}" for name in last["nets"]}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -274,36 +275,96 @@ def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(
     np.testing.assert_allclose(kept, models.predict(teacher, pictures[rows], served, flip=True))
 
 
-def test_a_teacher_that_sees_what_the_student_sees(drawn, first, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def second(drawn, tmp_path_factory):
+    """The prefix of a net with other answers than `first`, which nothing has taught."""
+    prefix = str(tmp_path_factory.mktemp("second") / "net")
+    models.save_weights(models.create(QUICK.net, seed=5), prefix, QUICK.served())
+    return prefix
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """The pictures and targets of every step."""
+    steps, step = [], train.step
+    monkeypatch.setattr(train, "step", lambda *args: steps.append(args[1:]) or step(*args))
+    return steps
+
+
+def votes_behind(targets, answers, share):
+    return (targets - share * answers) / (1 - share)
+
+
+def among(rows, known):
+    """Whether each of the rows (N, 8) is one of the known (M, 8)."""
+    return (np.abs(rows[:, None] - known).max(axis=2).min(axis=1) < 1e-4).all()
+
+
+def test_teachers_answer_in_turns_for_what_the_student_sees(
+    drawn, first, second, given, tmp_path, monkeypatch
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    how = replace(QUICK, epochs=1, teacher=(first,), teacher_share=0.7, grow=(), teacher_views=True)
-    given, step = [], train.step
-    monkeypatch.setattr(train, "step", lambda *args: given.append(args) or step(*args))
+    both = (first, second)
+    how = replace(QUICK, epochs=1, teacher=both, teacher_share=0.7, grow=(), teacher_views=True)
     train.fit(*drawn, how, progress=False)
-    teacher, _ = models.load_weights(first)
-    assert len(given) == labels.trainable(drawn[0][1], how.scheme).sum() // 32
-    for _, batch, wanted in given:
-        answers = models.softmax(teacher(mx.nd.array(batch)).asnumpy())
-        votes = (wanted - 0.7 * answers) / 0.3
-        np.testing.assert_allclose(votes.sum(axis=1), 1, atol=1e-4)
-        assert votes.min() > -1e-3, "what is left are shares of votes"
+    nets = [models.load_weights(prefix)[0] for prefix in both]
+    votes = labels.targets(drawn[0][1][labels.trainable(drawn[0][1], how.scheme)], how.scheme)
+    assert len(given) == len(votes) // 32 >= 4
+    for at, (batch, wanted) in enumerate(given):
+        answers = [models.softmax(net(mx.nd.array(batch)).asnumpy()) for net in nets]
+        assert among(votes_behind(wanted, answers[at % 2], 0.7), votes)
+        assert not among(votes_behind(wanted, answers[1 - at % 2], 0.7), votes)
     assert not (tmp_path / "cache").exists(), "nothing to keep: no epoch needs fixed answers"
 
 
-def test_small_pictures_are_taught_by_fixed_answers(drawn, first, tmp_path, monkeypatch):
+def test_small_pictures_are_taught_by_fixed_answers(drawn, first, given, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    sizes, load = [], models.load_weights
-
-    def watched(prefix, ctx=None, precision="float32"):
-        net, info = load(prefix, ctx, precision)
-        return (lambda x: sizes.append(x.shape[2]) or net(x)) if precision == "auto" else net, info
-
-    monkeypatch.setattr(models, "load_weights", watched)
     how = replace(QUICK, teacher=(first,), grow=((0.5, 2 / 3),), teacher_views=True)
     train.fit(*drawn, how, progress=False)
-    steps = labels.trainable(drawn[0][1], how.scheme).sum() // 32
-    assert sizes == [48] * steps, "in the second epoch only"
-    assert len(list((tmp_path / "cache/ferlib").glob("teacher-*.npy"))) == 1
+    (cached,) = (tmp_path / "cache/ferlib").glob("teacher-*.npy")
+    fixed, (net, _) = np.load(cached), models.load_weights(first)
+    votes = labels.targets(drawn[0][1][labels.trainable(drawn[0][1], how.scheme)], how.scheme)
+    half = len(given) // 2
+    for batch, wanted in given[:half]:
+        assert batch.shape[2] == 32 and among(wanted, (votes + fixed) / 2)
+    for batch, wanted in given[half:]:
+        answers = models.softmax(net(mx.nd.array(batch)).asnumpy())
+        assert batch.shape[2] == 48 and among(votes_behind(wanted, answers, 0.5), votes)
+
+
+def copy_net(source, target):
+    for one, other in zip(models.weight_files(source), models.weight_files(target), strict=True):
+        shutil.copyfile(one, other)
+
+
+def test_a_run_with_views_is_the_same_after_a_stop_and_refuses_other_teachers(
+    drawn, first, second, tmp_path
+):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    teacher, run = tmp_path / "teacher", tmp_path / "run"
+    copy_net(first, teacher)
+    how = replace(QUICK, teacher=(str(teacher),), grow=(), teacher_views=True)
+    whole, _ = train.fit(*drawn, how, progress=False)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "_line", interrupt)  # after an epoch is kept
+        train.fit(*drawn, how, run)
+    copy_net(second, teacher)
+    with pytest.raises(FerlibError, match="taught_by"):
+        train.fit(*drawn, how, run, progress=False)
+    copy_net(first, teacher)
+    again, log = train.fit(*drawn, how, run, progress=False)
+    assert len(log) == how.epochs
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(value, weights(again)[name])
+
+
+def test_a_teacher_needs_a_scheme_of_shares_and_views_need_a_teacher():
+    with pytest.raises(FerlibError, match="multi-target"):
+        train.Recipe(scheme="multi-target", teacher=("any",))
+    with pytest.raises(FerlibError, match="--teacher"):
+        train.Recipe(teacher_views=True)
 
 
 def test_a_teacher_of_another_size_cannot_see_what_the_student_sees(drawn, tmp_path):
@@ -313,15 +374,19 @@ def test_a_teacher_of_another_size_cannot_see_what_the_student_sees(drawn, tmp_p
         {"input_size": 64, "normalise": "equalise", "network": "vgg13"},
     )
     how = replace(QUICK, teacher=(str(tmp_path / "large"),), teacher_views=True)
-    with pytest.raises(FerlibError, match=r"64 pixels \(equalise\).*--teacher-views"):
+    with pytest.raises(FerlibError, match=r"64 pixels \(equalise\).*48.*--teacher-views"):
         train.fit(*drawn, how, progress=False)
 
 
-def test_a_run_from_before_an_option_goes_on(drawn, tmp_path):
-    train.fit(*drawn, replace(QUICK, epochs=1), tmp_path, progress=False)
+def test_a_run_from_before_an_option_goes_on_without_it_only(drawn, first, tmp_path):
+    how = replace(QUICK, epochs=1, teacher=(first,))
+    train.fit(*drawn, how, tmp_path, progress=False)
     (state,) = tmp_path.glob("epoch-*/state.json")
     kept = json.loads(state.read_text())
-    del kept["identity"]["teacher_views"]
+    for younger in ("teacher_views", "taught_by"):
+        del kept["identity"][younger]
     state.write_text(json.dumps(kept))
-    _, log = train.fit(*drawn, replace(QUICK, epochs=1), tmp_path, progress=False)
+    with pytest.raises(FerlibError, match="teacher_views"):
+        train.fit(*drawn, replace(how, teacher_views=True), tmp_path, progress=False)
+    _, log = train.fit(*drawn, how, tmp_path, progress=False)
     assert log == kept["log"]
