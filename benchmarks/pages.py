@@ -268,7 +268,7 @@ def gaps(report: dict, where: tuple[str, str]) -> str:
     return (
         "Differences in validation accuracy between nets of the same seed, in points, mean and "
         f"standard error (with three pairs, less than some four of it may be chance): {shown}. An "
-        f"accuracy on {n:,} pictures has a sampling error of "
+        f"accuracy on the {n:,} pictures of {SPLITS[where[0]]} has a sampling error of "
         f"{100 * (share * (1 - share) / n) ** 0.5:.1f} points."
     )
 

@@ -63,7 +63,11 @@ def test_the_small_net_is_the_recorded_one_and_small():
     report = pages.result("ferplus-small")
     info = json.loads((ROOT / "model_store" / "ferplus-small.json").read_text())
     assert info["trained"] == report["trained"] and report["parameters"] <= 500_000
-    assert len(info["trained"]["recipe"]["teacher"]) == 3
+    recipe = info["trained"]["recipe"]
+    assert len(recipe["teacher"]) == 3
+    assert report["started_from"]["recipe"]["net"] == recipe["net"]
+    rows = (ROOT / "results" / f"{Path(recipe['start']).name}.csv").read_text().splitlines()
+    assert len(rows) == 1 + report["started_from"]["recipe"]["epochs"]
     valid = next(r for r in report["runs"] if r["split"] == "valid" and r["tta"] == "none")
     assert valid["accuracy"] == info["valid"]["accuracy"] >= 0.86
 
@@ -86,7 +90,11 @@ def test_the_ensemble_is_the_set_closest_to_the_voters_with_the_shipped_net():
 
 def test_eight_bits_change_few_answers_and_cost_little():
     report = pages.result("int8")
-    assert {"ferplus", "ferplus-small"} <= report["nets"].keys()
+    shipped = {
+        path.name.removesuffix("-0000.params") for path in (ROOT / "model_store").glob("*.params")
+    }
+    assert report["nets"].keys() == report["drawn"].keys() == shipped
+    assert report["headroom"] == int8.HEADROOM and report["calibrated_on"] == int8.CALIBRATED_ON
     for name, rows in report["nets"].items():
         int8.graph(ROOT / "model_store" / name)  # refuses ranges of other weights
         for row in rows:
