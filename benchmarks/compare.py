@@ -40,13 +40,8 @@ from ferlib.errors import FerlibError
 PAPER = {"majority": 0.8385, "multi-target": 0.8397, "cross-entropy": 0.8472, "probability": 0.8499}
 PAPER_DEVIATION = 0.004
 
-FREE = (
-    "seed",
-    "scheme",
-    "teacher",
-    "teacher_share",
-    "teacher_views",
-)  # what the nets may differ in
+# What the nets may differ in.
+FREE = ("seed", "scheme", "teacher", "teacher_share", "teacher_views")
 MEASURED = ("accuracy", "balanced_accuracy", "loss", "kl", "ece", "ece_tempered", "confidence")
 
 
@@ -183,6 +178,7 @@ def differences(groups: dict[str, dict]) -> list[dict]:
 
 
 def keep_logs(name: str, prefixes: list[str]) -> None:
+    """Copy the nets' logs to results/NAME/; FerlibError where one is missing."""
     folder = ROOT / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     for prefix in prefixes:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pages
+from compare import keep_logs, trained
 from conditions import ROOT, conditions, write
-from record import check, describe, keep_logs, measure, ship, trained
+from record import check, describe, measure, ship
 
 from ferlib import evaluate as evaluating
 from ferlib import fer2013, models
@@ -89,7 +90,7 @@ def main() -> None:
     write("ensemble", report)
     for net in others:
         ship(net, names[net])
-    keep_logs(others)
+    keep_logs("", others)
     pages.main()
 
 

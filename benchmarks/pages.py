@@ -212,11 +212,13 @@ def views_block() -> str:
         return "Not measured yet: `python benchmarks/compare.py views` does."
     report = result("views")
     one = next(iter(report["groups"].values()))
+    machine = next(iter(one["nets"].values()))["trained"]["machine"]
     lines = [
         f"`{report['recipe']['net']}`, gone on from `{Path(report['recipe']['start']).name}` (the "
         f"last line above) for {one['epochs']} epochs at full size. Either the mean answer of "
         f"{len(one['teacher'])} nets for each picture as it is stays its target, or they take "
-        "turns and answer, in int8, for what augmentation made of it (`--teacher-views`). All "
+        f"turns and answer, in {machine['inference']}, for what augmentation made of it "
+        "(`--teacher-views`). All "
         "seeds start from the same weights, so they differ less than elsewhere:",
         "",
         *targets_table(report),

@@ -11,7 +11,6 @@ of README.md and model_store/README.md.
 """
 
 import argparse
-import json
 import shutil
 import statistics
 import sys
@@ -19,6 +18,7 @@ from itertools import product
 from pathlib import Path
 
 import pages
+from compare import keep_logs, trained
 from conditions import ROOT, conditions, write
 
 from ferlib import evaluate, fer2013, int8, models
@@ -67,7 +67,9 @@ def main() -> None:
     parser.add_argument("--name", default="ferplus", help="what ships is called so")
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
-    check([*args.nets, *filter(None, [args.clean])])
+    starts = {trained(prefix)["recipe"].get("start") for prefix in args.nets}
+    learnt = [*args.nets, *filter(None, [args.clean, *sorted(filter(None, starts))])]
+    check(learnt)
     splits = ["valid", "test"] if args.test else ["valid"]
     command = f"python benchmarks/record.py {' '.join(sys.argv[1:])}"
     known = conditions(command, dataset="FER2013 with the FER+ votes")
@@ -78,13 +80,13 @@ def main() -> None:
     report["shipped"] = Path(best).name
     report["seeds"] = over_seeds(list(nets.values()))
     report["trained_seeds"] = {Path(prefix).name: trained(prefix) for prefix in nets}
-    if start := report["trained"]["recipe"]["start"]:
+    if start := report["trained"]["recipe"].get("start"):
         report["started_from"] = trained(start)
     if args.clean:
         report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
     write(args.name, report)
     ship(best, args.name)
-    keep_logs([*args.nets, *filter(None, (args.clean, start))])
+    keep_logs("", learnt)
     pages.main()
 
 
@@ -104,11 +106,6 @@ def check(prefixes: list[str]) -> None:
             raise SystemExit(f"{prefix}-run/log.csv is missing: a net ships with how it learnt")
 
 
-def keep_logs(prefixes: list[str]) -> None:
-    for prefix in prefixes:
-        shutil.copyfile(f"{prefix}-run/log.csv", ROOT / "results" / f"{Path(prefix).name}.csv")
-
-
 def without_duplicates(prefix: str, splits: list[str], all_of_them: dict) -> dict:
     how = trained(prefix)
     left_out = all_of_them["pictures"] - how["pictures"]
@@ -119,10 +116,6 @@ def describe(prefix: str) -> dict:
     net, info = models.load_weights(prefix)
     report = {"network": info["network"], "parameters": models.parameters(net)}
     return report | {key: info[key] for key in ("trained", "temperature", "bias")}
-
-
-def trained(prefix: str) -> dict:
-    return json.loads(Path(f"{prefix}.json").read_text())["trained"]
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def _answers(run, pictures: np.ndarray, progress: bool) -> np.ndarray | None:
     """
     teacher = run.recipe.teacher
     left = range(len(run.log) + 1, run.recipe.epochs + 1)
-    if not teacher or (all(_full_size(run.recipe, epoch) for epoch in left) and run.teachers):
+    if not teacher or (run.teachers and all(_full_size(run.recipe, epoch) for epoch in left)):
         return None
     nets = [models.load_weights(prefix, run.ctx[0]) for prefix in teacher]
     files = _bytes(file for each in teacher for file in models.stored_files(each)[:2])

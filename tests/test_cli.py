@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,12 +67,24 @@ def test_json_is_the_last_line():
         (("predict", "--weights", "{}/missing", "a.jpg"), "missing.json"),
         (("pack", "--weights", "{}/missing"), "missing.json"),
         (("train", "--sample", "--out", ""), "cannot write"),
+        (("train", "--sample", "--teacher", "{}/missing", "--out", "{}/net"), "missing.json"),
+        (("train", "--sample", "--teacher-views", "--out", "{}/net"), "--teacher"),
+        (("train", "--sample", "--teacher-share", "0.3", "--out", "{}/net"), "--teacher"),
     ],
 )
 def test_a_users_mistake_is_two_plain_lines(words, said, tmp_path):
     run = ferlib(*(word.format(tmp_path) for word in words), XDG_CACHE_HOME=str(tmp_path / "c"))
     assert said in mistake(run, 1)
     assert not list(tmp_path.glob("net*"))
+
+
+def test_a_shipped_net_teaches_by_its_name_what_the_student_sees(tmp_path):
+    words = "train --sample --net vgg-tiny --epochs 1 --full-size --teacher ferplus --teacher-views"
+    run = ferlib(*words.split(), "--out", str(tmp_path / "net"), XDG_CACHE_HOME=str(tmp_path))
+    assert run.returncode == 0, run.stderr
+    recipe = json.loads((tmp_path / "net.json").read_text())["trained"]["recipe"]
+    (teacher,) = recipe["teacher"]
+    assert recipe["teacher_views"] and Path(teacher).name == "ferplus"
 
 
 def test_unwritable_output_is_a_plain_error(tmp_path):

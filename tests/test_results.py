@@ -86,6 +86,8 @@ def test_the_ensemble_is_the_set_closest_to_the_voters_with_the_shipped_net():
     for name, net in members.items():
         info = json.loads((ROOT / "model_store" / f"{name}.json").read_text())
         assert info["trained"] == report["nets"][net]
+        rows = (ROOT / "results" / f"{net}.csv").read_text().splitlines()
+        assert len(rows) == 1 + info["trained"]["recipe"]["epochs"]
 
 
 def test_eight_bits_change_few_answers_and_cost_little():

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ferlib import evaluate, fer2013, images, labels, models, sample, train
+from ferlib import evaluate, fer2013, images, labels, models, runtime, sample, train
 from ferlib.errors import FerlibError
 
 mx = models.mx
@@ -358,6 +358,18 @@ def test_a_run_with_views_is_the_same_after_a_stop_and_refuses_other_teachers(
     assert len(log) == how.epochs
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(again)[name])
+
+
+def test_what_a_teacher_answers_with_is_part_of_a_run(first, tmp_path, monkeypatch):
+    copy_net(first, tmp_path / "net")
+    seen = replace(QUICK, teacher=(str(tmp_path / "net"),), teacher_views=True)
+    fixed = replace(seen, teacher_views=False)
+    before = [train._taught_by(how, mx.cpu()) for how in (seen, fixed)]
+    monkeypatch.setattr(runtime, "fast_int8", lambda: True)
+    (tmp_path / "net-int8.json").write_text("{}")
+    after = [train._taught_by(how, mx.cpu()) for how in (seen, fixed)]
+    assert before[0] != after[0] and before[1] == after[1] != ""
+    assert train._taught_by(QUICK, mx.cpu()) == ""
 
 
 def test_a_teacher_needs_a_scheme_of_shares_and_views_need_a_teacher():
