@@ -60,7 +60,7 @@ def _train(args) -> dict:
 
     given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
     given["teacher"] = tuple(str(faces.find_weights(each)) for each in args.teacher or ())
-    given["start"] = args.start and str(faces.find_weights(args.start))
+    given["start"] = None if args.start is None else str(faces.find_weights(args.start))
     if args.teacher_share is not None and not args.teacher:
         raise FerlibError("--teacher-share is of a --teacher: name one as well")
     recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
@@ -84,12 +84,17 @@ def _train(args) -> dict:
         "date": date.today().isoformat(),
         "data": Path(data.source).name,
         "pictures": count,
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe) | _named(args),
         "machine": found,
     }
     models.save_weights(net, args.out, info)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
     return {"weights": args.out, "valid": info["valid"], "log": str(run / "log.csv")}
+
+
+def _named(args) -> dict:
+    """The nets a training took from, as the user named them: no record holds a machine's paths."""
+    return {"teacher": args.teacher or [], "start": args.start or ""}
 
 
 def _commit() -> str:

@@ -179,7 +179,7 @@ def _checked(crops):
 
 def find_weights(weights=None) -> Path:
     """The prefix of a net's three files; None means the default net. A bare name is looked up."""
-    name = str(weights or DEFAULT_WEIGHTS)
+    name = DEFAULT_WEIGHTS if weights is None else str(weights)
     here = Path(__file__).resolve().parent
     stores = [here.parent / "model_store", here / "model_store"]  # a checkout, or an installation
     if weights is not None and (len(Path(name).parts) > 1 or Path(f"{name}.json").exists()):
@@ -188,7 +188,7 @@ def find_weights(weights=None) -> Path:
         if (store / f"{name}.json").is_file():
             return store / name
     raise FerlibError(
-        f"no weights called {name}: {name}.json is not in {stores[0]}.\n"
+        f"no weights called {name or '(empty)'}: {name}.json is not in {stores[0]}.\n"
         "Train a net with `ferlib train`, or name one by its prefix, such as runs/mine/net",
         "weights_missing",
     )

@@ -396,9 +396,9 @@ def _resume(run: Run, folder: Path) -> bool:
     theirs = default | {"taught_by": mine["taught_by"]} | state["identity"]
     differs = [key for key in mine if mine[key] != theirs.get(key)]
     if differs:
+        said = ", ".join("teacher's weights" if key == "taught_by" else key for key in differs)
         raise FerlibError(
-            f"{folder} holds a run with another {', '.join(differs)}: "
-            f"name another folder, or remove this one"
+            f"{folder} holds a run with another {said}: name another folder, or remove this one"
         )
     run.net.load_parameters(str(kept[-1].parent / "net.params"), ctx=run.ctx)
     run.trainer.load_states(str(kept[-1].parent / "trainer.states"))

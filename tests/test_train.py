@@ -351,7 +351,7 @@ def test_a_run_with_views_is_the_same_after_a_stop_and_refuses_other_teachers(
         patch.setattr(train, "_line", interrupt)  # after an epoch is kept
         train.fit(*drawn, how, run)
     copy_net(second, teacher)
-    with pytest.raises(FerlibError, match="taught_by"):
+    with pytest.raises(FerlibError, match="another teacher's weights"):
         train.fit(*drawn, how, run, progress=False)
     copy_net(first, teacher)
     again, log = train.fit(*drawn, how, run, progress=False)
