@@ -25,14 +25,15 @@ import shlex
 import shutil
 import statistics
 import sys
+from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
-from conditions import ROOT, conditions, write
+from conditions import ROOT, conditions, plainly, write
 from tqdm import tqdm
 
-from ferlib import evaluate, fer2013, labels, models
+from ferlib import evaluate, fer2013, labels, models, train
 from ferlib.errors import FerlibError
 
 # Barsoum et al. 2016 (arXiv 1608.01041), mean accuracy on the test split by label.csv; the
@@ -74,12 +75,14 @@ def trained(prefix: str) -> dict:
 
 
 def recipe(how: dict) -> dict:
-    return how["recipe"] | {"precision": how["machine"]["precision"]}  # what "auto" came to
+    """Whole, though an option be younger than the net, and with what "auto" came to."""
+    default = json.loads(json.dumps(asdict(train.Recipe())))
+    return default | how["recipe"] | {"precision": how["machine"]["precision"]}
 
 
 def check(groups: dict[str, list[dict]], lengths: bool = False) -> None:
     """FerlibError unless the nets, by group and as `trained` gives them, have one recipe."""
-    free = {*FREE, "epochs"} if lengths else {*FREE}
+    free = freed(lengths)
     first = recipe(next(iter(groups.values()))[0])
     for label, nets in groups.items():
         recipes = [recipe(how) for how in nets]
@@ -88,6 +91,10 @@ def check(groups: dict[str, list[dict]], lengths: bool = False) -> None:
             refuse(label, differing(recipes[0], one) - {"seed"})
         if len({one["seed"] for one in recipes}) < len(recipes):
             raise FerlibError(f"{label}: two nets have the same seed")
+
+
+def freed(lengths: bool) -> set[str]:
+    return {*FREE, "epochs"} if lengths else {*FREE}
 
 
 def differing(one: dict, other: dict) -> set[str]:
@@ -194,15 +201,16 @@ def compare(name: str, groups: dict[str, list[str]], splits: list[str], lengths:
     check(hows, lengths)
     keep_logs(name, [prefix for nets in groups.values() for prefix in nets])
     data = fer2013.load()
-    free = {*FREE, "epochs"} if lengths else {*FREE}
     first = recipe(next(iter(hows.values()))[0])
-    report = {"recipe": {key: value for key, value in first.items() if key not in free}}
+    known = {key: value for key, value in first.items() if key not in freed(lengths)}
+    report = {"recipe": known}
     if len({each[0]["recipe"]["scheme"] for each in hows.values()}) > 1:
         report["paper"] = {"accuracy": PAPER, "deviation": PAPER_DEVIATION}
     measured = {label: group(groups[label], hows[label], data, splits) for label in groups}
     return report | {"groups": measured, "differences": differences(measured)}
 
 
+@plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("name", help="the report is results/NAME.json")
@@ -211,11 +219,9 @@ def main() -> None:
     parser.add_argument("--lengths", action="store_true", help="groups may differ in their epochs")
     args = parser.parse_args()
     splits = ["valid", "test"] if args.test else ["valid"]
-    known = conditions(f"python benchmarks/compare.py {shlex.join(sys.argv[1:])}")
-    try:
-        report = compare(args.name, groups_of(args.groups), splits, args.lengths)
-    except FerlibError as error:
-        raise SystemExit(f"compare: {error}") from None
+    command = f"python benchmarks/compare.py {shlex.join(sys.argv[1:])}"
+    known = conditions(command, measured_in="float32")
+    report = compare(args.name, groups_of(args.groups), splits, args.lengths)
     write(args.name, {"conditions": known} | report)
 
 

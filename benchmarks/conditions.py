@@ -1,13 +1,16 @@
 """What every figure under results/ stands with, and how it is written."""
 
 import datetime
+import functools
 import json
 import os
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 from ferlib import runtime
+from ferlib.errors import FerlibError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,6 +21,19 @@ def conditions(command: str, **more) -> dict:
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     known = {"command": command, "commit": commit, "date": datetime.date.today().isoformat()}
     return known | runtime.describe() | {"load_before": round(os.getloadavg()[0], 2)} | more
+
+
+def plainly(main):
+    """`main` whose FerlibErrors are one line instead of a traceback."""
+
+    @functools.wraps(main)
+    def ran() -> None:
+        try:
+            main()
+        except FerlibError as error:
+            raise SystemExit(f"{Path(sys.argv[0]).stem}: {error}") from None
+
+    return ran
 
 
 def spread(ratios: list[float]) -> dict:

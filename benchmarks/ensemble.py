@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import pages
 from compare import keep_logs, trained
-from conditions import ROOT, conditions, write
+from conditions import ROOT, conditions, plainly, write
 from record import check, describe, measure, ship
 
 from ferlib import evaluate as evaluating
 from ferlib import fer2013, models
+from ferlib.errors import FerlibError
 
 FIRST = ROOT / "model_store" / "ferplus"
 
@@ -53,12 +54,12 @@ def sets(scores: dict, votes: np.ndarray, size: int) -> list[dict]:
 
 
 def shipped_one(prefixes: list[str]) -> str:
-    """The candidate that is shipped as ferplus already."""
+    """The candidate that is shipped as ferplus already; FerlibError when it is none of them."""
     same = models.weight_files(FIRST)[1].read_bytes()
     for prefix in prefixes:
         if models.weight_files(prefix)[1].read_bytes() == same:
             return prefix
-    raise SystemExit("none of these nets is model_store/ferplus: name it as well")
+    raise FerlibError("none of these nets is model_store/ferplus: name it as well")
 
 
 def together(members: list[str], splits: list[str]) -> list[dict]:
@@ -67,27 +68,53 @@ def together(members: list[str], splits: list[str]) -> list[dict]:
     return [{key: value for key, value in run.items() if key != "weights"} for run in runs]
 
 
+def read_before(members: list[str], again: bool) -> list[dict]:
+    """All earlier looks at the test split, but one that is now done again: nothing is left out."""
+    earlier = pages.result("ensemble")
+    seen = [run for run in earlier["runs"] if run["split"] == "test"]
+    names, rows = list(earlier["members"].values()), earlier.get("read_before", [])
+    return (
+        rows if not seen or (again and names == members) else [*rows, {"nets": names, "runs": seen}]
+    )
+
+
+def chosen(tried: list[dict], candidates: list[str], first: str) -> dict[str, str]:
+    """The best set with the shipped net in it: prefix -> name in model_store."""
+    best = next(row["nets"] for row in tried if Path(first).name in row["nets"])
+    others = [net for net in candidates if Path(net).name in best and net != first]
+    return {first: "ferplus"} | {net: f"ferplus-{at}" for at, net in enumerate(others, 2)}
+
+
+@plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("nets", nargs="+", metavar="PREFIX")
     parser.add_argument("--size", type=int, default=3)
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
+    if not 1 <= args.size <= len(args.nets):
+        parser.error(f"--size {args.size} of {len(args.nets)} nets")
     check(args.nets)
-    known = conditions(f"python benchmarks/ensemble.py {' '.join(sys.argv[1:])}")
     first = shipped_one(args.nets)
+    command = f"python benchmarks/ensemble.py {' '.join(sys.argv[1:])}"
+    known = conditions(command, measured_in="float32", split="valid", tta="flip")
     scores, votes = answers(args.nets)
     tried = sets(scores, votes, args.size)
-    chosen = next(row for row in tried if Path(first).name in row["nets"])["nets"]
-    others = [net for net in args.nets if Path(net).name in chosen and net != first]
-    names = {first: "ferplus"} | {net: f"ferplus-{at}" for at, net in enumerate(others, 2)}
-    known |= {"n": len(votes), "split": "valid", "protocol": "fer2013new.csv", "tta": "flip"}
+    names = chosen(tried, args.nets, first)
+    known |= {"protocol": "fer2013new.csv", "n": len(votes)}
     report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
     report["single"] = {Path(net).name: figures(row, votes) for net, row in scores.items()}
     report |= {"sets": tried, "nets": {Path(net).name: trained(net) for net in names}}
     report["parameters"] = sum(describe(net)["parameters"] for net in names)
+    report["read_before"] = read_before([*report["members"].values()], args.test)
     report["runs"] = together(list(names), ["valid", "test"] if args.test else ["valid"])
     write("ensemble", report)
+    ship_others(names)
+
+
+def ship_others(names: dict[str, str]) -> None:
+    """All but the first, with their logs; then the pages."""
+    _, *others = names
     for net in others:
         ship(net, names[net])
     keep_logs("", others)

@@ -6,8 +6,8 @@ The nets a, b and c have one recipe and different seeds: their mean and spread a
 one with the best accuracy on validation (by `fer2013new.csv`) goes to model_store/NAME. d, if
 given, was trained without the pictures that also occur in validation or test. Read are validation
 and, with `--test`, the test split, by both vote sources, without and with flip averaging. Writes
-results/NAME.json, the training logs as results/<net>.csv (that of the start, too), and the tables
-of README.md and model_store/README.md.
+results/NAME.json, the training logs as results/<net>.csv (those of the nets that these went on
+from, too), and the tables of README.md and model_store/README.md.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pages
 from compare import keep_logs, trained
-from conditions import ROOT, conditions, write
+from conditions import ROOT, conditions, plainly, write
 
 from ferlib import evaluate, fer2013, int8, models
+from ferlib.errors import FerlibError
 
 
 def measure(weights: str, splits: list[str]) -> list[dict]:
@@ -60,6 +61,7 @@ def over_seeds(nets: list[list[dict]]) -> list[dict]:
     return rows
 
 
+@plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("nets", nargs="+", metavar="PREFIX", help="one recipe, several seeds")
@@ -67,9 +69,10 @@ def main() -> None:
     parser.add_argument("--name", default="ferplus", help="what ships is called so")
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
-    starts = {trained(prefix)["recipe"].get("start") for prefix in args.nets}
-    learnt = [*args.nets, *filter(None, [args.clean, *sorted(filter(None, starts))])]
+    learnt = [*args.nets, *filter(None, [args.clean])]
     check(learnt)
+    earlier = sorted({start for prefix in args.nets for start in starts(prefix)} - {*learnt})
+    check(earlier)
     splits = ["valid", "test"] if args.test else ["valid"]
     command = f"python benchmarks/record.py {' '.join(sys.argv[1:])}"
     known = conditions(command, dataset="FER2013 with the FER+ votes")
@@ -80,14 +83,20 @@ def main() -> None:
     report["shipped"] = Path(best).name
     report["seeds"] = over_seeds(list(nets.values()))
     report["trained_seeds"] = {Path(prefix).name: trained(prefix) for prefix in nets}
-    if start := report["trained"]["recipe"].get("start"):
-        report["started_from"] = trained(start)
+    if before := starts(best):
+        report["started_from"], *report["and_before"] = map(trained, before)
     if args.clean:
         report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
     write(args.name, report)
     ship(best, args.name)
-    keep_logs("", learnt)
+    keep_logs("", [*learnt, *earlier])
     pages.main()
+
+
+def starts(prefix: str) -> list[str]:
+    """The nets that this one went on from, the latest first."""
+    start = trained(prefix)["recipe"].get("start")
+    return [start, *starts(start)] if start else []
 
 
 def ship(prefix: str, name: str) -> None:
@@ -98,12 +107,13 @@ def ship(prefix: str, name: str) -> None:
 
 
 def check(prefixes: list[str]) -> None:
-    """SystemExit before hours of measuring, unless names tell the nets apart and logs are there."""
+    """FerlibError before hours of measuring, unless nets have their own names, JSONs and logs."""
     if len({Path(prefix).name for prefix in prefixes}) < len(prefixes):
-        raise SystemExit("a net is named twice, or two nets share a name")
+        raise FerlibError("a net is named twice, or two nets share a name")
     for prefix in prefixes:
+        trained(prefix)
         if not Path(f"{prefix}-run/log.csv").is_file():
-            raise SystemExit(f"{prefix}-run/log.csv is missing: a net ships with how it learnt")
+            raise FerlibError(f"{prefix}-run/log.csv is missing: a net ships with how it learnt")
 
 
 def without_duplicates(prefix: str, splits: list[str], all_of_them: dict) -> dict:

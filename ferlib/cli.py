@@ -61,8 +61,9 @@ def _train(args) -> dict:
     given = {f.name: getattr(args, f.name, None) for f in fields(train.Recipe)}
     given["teacher"] = tuple(str(faces.find_weights(each)) for each in args.teacher or ())
     given["start"] = None if args.start is None else str(faces.find_weights(args.start))
-    if args.teacher_share is not None and not args.teacher:
-        raise FerlibError("--teacher-share is of a --teacher: name one as well")
+    for name in ("teacher_share", "teacher_views"):
+        if getattr(args, name) is not None and not args.teacher:
+            args.refuse(f"--{name.replace('_', '-')} needs --teacher")
     recipe = train.Recipe(**{key: value for key, value in given.items() if value is not None})
     models.spec(recipe.net)
     data = fer2013.sample_data() if args.sample else fer2013.load(args.data)
@@ -93,7 +94,7 @@ def _train(args) -> dict:
 
 
 def _named(args) -> dict:
-    """The nets a training took from, as the user named them: no record holds a machine's paths."""
+    """The nets a training took from, as the user named them, not where they were found."""
     return {"teacher": args.teacher or [], "start": args.start or ""}
 
 
@@ -300,6 +301,7 @@ def _train_arguments(train) -> None:
         const=(),
         help="start with pictures of full size too; slower",
     )
+    train.set_defaults(refuse=train.error)
     add("--start", metavar="PREFIX", help="weights of the same net to go on from")
     add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
     add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")

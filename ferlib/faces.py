@@ -56,9 +56,9 @@ class Recognizer:
     averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
     `haar()`, `yunet(file)` or a function of one's own); `precision` is that of
     `models.load_weights`: by itself eight-bit numbers where the CPU is fast at them, which give
-    another emotion for about one face of FER2013 in 200, and for more where pictures are unlike it.
-    The same call gives the same numbers every time; in another
-    batch a probability can differ in its seventh digit.
+    another emotion for about one face of FER2013 in 300, and for more where pictures are unlike it.
+    The same call gives the same numbers every time; in another batch a probability can differ in
+    its seventh digit, in eight-bit numbers in its third.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Recognizer:
     ):
         from ferlib import models, runtime  # here, because this loads MXNet
 
-        several = (
-            weights if isinstance(weights, list | tuple) and len(weights) else [weights or None]
-        )
+        several = weights if isinstance(weights, list | tuple) else [weights]
+        if not several:
+            raise FerlibError("an empty list of weights: name a net, or leave weights out")
         self.weights = [find_weights(one) for one in several]
         self.name = "+".join(prefix.name for prefix in self.weights)
         ctx = ctx or runtime.contexts()[0]

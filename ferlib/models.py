@@ -339,7 +339,8 @@ def _import(prefix, precision: str, ctx) -> SymbolBlock:
             "copy both again from where they came",
             "weights_invalid",
         ) from None
-    # Without static_shape the fused layers are set up again at every call.
+    # Without static_shape the fused layers are set up again at every call: settings_ms in
+    # results/latency.json has what that costs.
     net.hybridize(static_alloc=True, static_shape=True)
     return net
 

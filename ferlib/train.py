@@ -396,7 +396,9 @@ def _resume(run: Run, folder: Path) -> bool:
     theirs = default | {"taught_by": mine["taught_by"]} | state["identity"]
     differs = [key for key in mine if mine[key] != theirs.get(key)]
     if differs:
-        said = ", ".join("teacher's weights" if key == "taught_by" else key for key in differs)
+        said = ", ".join(
+            "teacher's weights or int8 ranges" if key == "taught_by" else key for key in differs
+        )
         raise FerlibError(
             f"{folder} holds a run with another {said}: name another folder, or remove this one"
         )

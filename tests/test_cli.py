@@ -41,7 +41,8 @@ def test_every_command_explains_itself():
     "words",
     [(), ("nonsense",), ("train", "--epochs", "0"), ("train", "--epochs", "many"),
      ("train", "--lr", "-1"), ("train", "--lr", "nan"), ("train", "--seed", "-1"),
-     ("train", "--seed", "9" * 20),
+     ("train", "--seed", "9" * 20), ("train", "--sample", "--teacher-views"),
+     ("train", "--sample", "--teacher-share", "0.3"),
      ("train", "--sample", "--data", "x"), ("evaluate", "--split", "both"),
      ("predict",), ("prepare",), ("serve", "--port", "99999")],
 )  # fmt: skip
@@ -69,8 +70,6 @@ def test_json_is_the_last_line():
         (("train", "--sample", "--teacher", "{}/missing", "--out", "{}/net"), "missing.json"),
         (("train", "--sample", "--teacher", "", "--out", "{}/net"), "no weights called (empty)"),
         (("train", "--sample", "--start", "", "--out", "{}/net"), "no weights called (empty)"),
-        (("train", "--sample", "--teacher-views", "--out", "{}/net"), "--teacher"),
-        (("train", "--sample", "--teacher-share", "0.3", "--out", "{}/net"), "--teacher"),
     ],
 )
 def test_a_users_mistake_is_two_plain_lines(words, said, tmp_path):

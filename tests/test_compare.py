@@ -298,21 +298,12 @@ def test_pages_show_the_teacher_with_single_seeds(report, tmp_path, monkeypatch)
     assert "votes to both -1.20 (one seed)" in text
 
 
-def test_without_figures_the_pages_say_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "ROOT", tmp_path)
-    for block in (pages.schemes_block, pages.teacher_block, pages.views_block):
-        assert block().startswith("Not measured yet: `python benchmarks/compare.py")
-
-
 # ---------------------------------------------------------------- what was recorded
 
 
 @pytest.fixture(params=["schemes", "teacher", "views"])
 def recorded(request) -> SimpleNamespace:
-    path = ROOT / "results" / f"{request.param}.json"
-    if not path.is_file():
-        pytest.skip(f"results/{path.name} is not measured yet")
-    return SimpleNamespace(name=request.param, **json.loads(path.read_text()))
+    return SimpleNamespace(name=request.param, **pages.result(request.param))
 
 
 def test_recorded_figures_are_of_one_recipe_and_add_up(recorded):
@@ -341,9 +332,8 @@ def test_recorded_nets_come_with_their_logs(recorded):
             assert figures["accuracy"]["values"][at] == pytest.approx(last, abs=0.002), name
 
 
+@pytest.mark.parametrize("recorded", ["schemes"], indirect=True)
 def test_the_schemes_are_the_papers_with_three_seeds_each(recorded):
-    if recorded.name != "schemes":
-        pytest.skip("of the four schemes only")
     groups = recorded.groups
     assert set(groups) == {group["scheme"] for group in groups.values()} == set(labels.SCHEMES)
     assert all(group["seeds"] == [0, 1, 2] and not group["teacher"] for group in groups.values())
@@ -351,17 +341,15 @@ def test_the_schemes_are_the_papers_with_three_seeds_each(recorded):
     assert len(recorded.differences) == 6
 
 
+@pytest.mark.parametrize("recorded", ["teacher"], indirect=True)
 def test_the_teachers_differences_are_what_it_brings(recorded):
-    if recorded.name != "teacher":
-        pytest.skip("of the teacher only")
     for row in recorded.differences:
         one, other = (recorded.groups[row[key]] for key in ("from", "to"))
         assert other["teacher"] and not one["teacher"] and one["scheme"] == other["scheme"]
 
 
+@pytest.mark.parametrize("recorded", ["views"], indirect=True)
 def test_the_views_are_the_only_difference_and_go_on_from_the_last_taught_net(recorded):
-    if recorded.name != "views":
-        pytest.skip("of the teacher's views only")
     hows = {
         label: [net["trained"]["recipe"] for net in group["nets"].values()]
         for label, group in recorded.groups.items()

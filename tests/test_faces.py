@@ -1,6 +1,7 @@
 """Recognizer: the same array as in training, boxes where the face is, calls that may overlap."""
 
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -385,6 +386,9 @@ def test_missing_weights_say_where_they_were_looked_for(tmp_path):
     with pytest.raises(FerlibError, match="model_store") as error:
         faces.find_weights("no-such-net")
     assert error.value.code == "weights_missing"
+    for none, said in (([], "empty list"), ("", "(empty)"), ([""], "(empty)")):
+        with pytest.raises(FerlibError, match=re.escape(said)):
+            ferlib.Recognizer(none)
     with pytest.raises(FerlibError, match=r"net\.json is missing"):
         ferlib.Recognizer(tmp_path / "net")
 

@@ -508,10 +508,10 @@ def test_quantize_tells_what_is_missing(copied, folder, monkeypatch, capsys, wor
     assert contents(copied.parent) == before
 
 
-def test_quantize_takes_one_source():
+def test_quantize_takes_one_source(capsys):
     with pytest.raises(SystemExit) as wrong:
-        cli.main(["quantize", "--sample", "--data", "x"])
-    assert wrong.value.code == 2
+        cli.main(["quantize", "ferplus", "--sample", "--data", "x"])
+    assert wrong.value.code == 2 and "not allowed with" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- packed and served

@@ -138,8 +138,6 @@ def watched(monkeypatch) -> list[subprocess.Popen]:
 
 
 def test_the_recorded_figures_belong_together():
-    if not (ROOT / "results" / "latency.json").is_file():
-        pytest.skip("benchmarks/latency.py was not run yet")
     report = pages.result("latency")
     assert next(iter(report["nets"])) == "ferplus"
     for name, net in report["nets"].items():
@@ -155,7 +153,7 @@ def check(row: dict, batch: int, what: str) -> None:
         rate = 1000 * batch / ms["median"]
         assert row["pictures_per_s"][rival] == pytest.approx(rate, rel=0.01), f"{what}, {rival}"
         found = row["answers"][rival]
-        assert found["of"] == batch and found["same"] >= 0.9 * batch - 1, f"{what}, {rival}"
+        assert found["of"] == batch and found["same"] >= 0.9 * batch, f"{what}, {rival}"
     assert row["answers"]["torch float32"]["largest_change"] < 1e-3, what
     assert set(row["ferlib_to"]) == set(row["ms"]) - {"ferlib int8"}, what
     if batch > 1:
