@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,13 @@ def test_the_small_net_is_the_recorded_one_and_small():
     report = pages.result("ferplus-small")
     info = json.loads((ROOT / "model_store" / "ferplus-small.json").read_text())
     assert info["trained"] == report["trained"] and report["parameters"] <= 500_000
-    recipe = info["trained"]["recipe"]
-    assert len(recipe["teacher"]) == 3
-    assert report["started_from"]["recipe"]["net"] == recipe["net"]
-    rows = (ROOT / "results" / f"{Path(recipe['start']).name}.csv").read_text().splitlines()
-    assert len(rows) == 1 + report["started_from"]["recipe"]["epochs"]
+    rounds = [how["recipe"] for how in (report["trained"], report["started_from"])]
+    rounds += [how["recipe"] for how in report["and_before"]]
+    assert len(rounds[0]["teacher"]) == 3 and not rounds[-1]["start"]
+    for recipe, before in pairwise(rounds):
+        assert before["net"] == recipe["net"]
+        rows = (ROOT / "results" / f"{Path(recipe['start']).name}.csv").read_text().splitlines()
+        assert len(rows) == 1 + before["epochs"]
     valid = next(r for r in report["runs"] if r["split"] == "valid" and r["tta"] == "none")
     assert valid["accuracy"] == info["valid"]["accuracy"] >= 0.86
 
