@@ -30,7 +30,8 @@ def table(report: dict) -> str:
         f"The shipped net (`{report['network']}`, {report['parameters']:,} numbers): "
         f"{epochs_of(report)} epochs on {trained['pictures']:,} pictures. Images with a majority "
         "emotion, all eight emotions allowed as answers. The temperature is fitted to the "
-        "validation majorities; KL is of the scores before it and before the bias for rare emotions.",
+        "validation majorities; KL is of the scores before it and before the bias for rare "
+        "emotions.",
         "",
         "| split | votes | n | accuracy | with flip | balanced | KL to the voters "
         "| calibration error before, after temperature |",
