@@ -28,9 +28,9 @@ def table(report: dict) -> str:
     trained, runs = report["trained"], report["runs"]
     lines = [
         f"The shipped net (`{report['network']}`, {report['parameters']:,} numbers): "
-        f"{epochs_of(report)} epochs on {trained['pictures']:,} pictures. Images with a majority "
-        "emotion, all eight emotions allowed as answers. The temperature is fitted to the "
-        "validation majorities; KL is of the scores before it and before the bias for rare "
+        f"{epochs_of(report)} epochs in three rounds on {trained['pictures']:,} pictures. Images "
+        "with a majority emotion, all eight emotions allowed as answers. The temperature is fitted "
+        "to the validation majorities; KL is of the scores before it and before the bias for rare "
         "emotions.",
         "",
         "| split | votes | n | accuracy | with flip | balanced | KL to the voters "
@@ -51,7 +51,8 @@ def table(report: dict) -> str:
 def epochs_of(report: dict) -> str:
     """Those of each round, the first one first."""
     rounds = [*report["and_before"][::-1], report["started_from"], report["trained"]]
-    return " and ".join(str(how["recipe"]["epochs"]) for how in rounds)
+    *earlier, last = (str(how["recipe"]["epochs"]) for how in rounds)
+    return f"{', '.join(earlier)} and {last}"
 
 
 def seeds_table(third: dict, second: dict, first: dict) -> str:
