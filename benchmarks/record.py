@@ -12,13 +12,12 @@ from, too), and the tables of README.md and model_store/README.md.
 
 import argparse
 import shutil
-import statistics
 import sys
 from itertools import product
 from pathlib import Path
 
 import pages
-from compare import keep_logs, trained
+from compare import keep_logs, summary, trained
 from conditions import ROOT, conditions, plainly, write
 
 from ferlib import evaluate, fer2013, int8, models
@@ -53,11 +52,9 @@ def over_seeds(nets: list[list[dict]]) -> list[dict]:
     """The accuracies of several nets in one dict for every split, vote source and averaging."""
     rows = []
     for runs in zip(*nets, strict=True):
-        values = [run["accuracy"] for run in runs]
+        found = summary([run["accuracy"] for run in runs])
         row = {key: runs[0][key] for key in ("split", "protocol", "tta", "n")}
-        row |= {"accuracies": values, "mean": round(statistics.mean(values), 5)}
-        deviation = round(statistics.stdev(values), 5) if len(values) > 1 else None
-        rows.append(row | {"deviation": deviation})
+        rows.append(row | {"accuracies": found.pop("values")} | found)
     return rows
 
 
