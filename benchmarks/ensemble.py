@@ -7,7 +7,8 @@ probabilities, as trained, lie closest to the voters' shares on the validation s
 `fer2013new.csv`). Not the one with the best accuracy: of so many sets that would mostly be the
 luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others
 go to model_store as ferplus-2, ferplus-3. Then they are measured together, on validation and, with
-`--test`, on the test split. Writes results/ensemble.json and the training logs; the int8 ranges of
+`--test`, on the test split; what was read of it for other sets before is kept beside that, as
+read_before. Writes results/ensemble.json and the training logs; the int8 ranges of
 nets that went are gone, so `benchmarks/rounding.py` comes next.
 """
 
@@ -72,10 +73,10 @@ def read_before(members: list[str], again: bool) -> list[dict]:
     """All earlier looks at the test split, but one that is now done again: nothing is left out."""
     earlier = pages.result("ensemble")
     seen = [run for run in earlier["runs"] if run["split"] == "test"]
-    names, rows = list(earlier["members"].values()), earlier.get("read_before", [])
-    return (
-        rows if not seen or (again and names == members) else [*rows, {"nets": names, "runs": seen}]
-    )
+    names = list(earlier["members"].values())
+    if not seen or (again and names == members):
+        return earlier["read_before"]
+    return [*earlier["read_before"], {"nets": names, "runs": seen}]
 
 
 def chosen(tried: list[dict], candidates: list[str], first: str) -> dict[str, str]:

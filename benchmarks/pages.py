@@ -28,7 +28,7 @@ def table(report: dict) -> str:
     trained, runs = report["trained"], report["runs"]
     lines = [
         f"The shipped net (`{report['network']}`, {report['parameters']:,} numbers): "
-        f"{epochs_of(report)} epochs in three rounds on {trained['pictures']:,} pictures. Images "
+        f"{epochs_of(report)} epochs on {trained['pictures']:,} pictures, a round each. Images "
         "with a majority emotion, all eight emotions allowed as answers. The temperature is fitted "
         "to the validation majorities; KL is of the scores before it and before the bias for rare "
         "emotions.",
@@ -50,18 +50,18 @@ def table(report: dict) -> str:
 
 def epochs_of(report: dict) -> str:
     """Those of each round, the first one first."""
-    rounds = [*report["and_before"][::-1], report["started_from"], report["trained"]]
-    *earlier, last = (str(how["recipe"]["epochs"]) for how in rounds)
-    return f"{', '.join(earlier)} and {last}"
+    rounds = [*report["started_from"][::-1], report["trained"]]
+    return " + ".join(str(how["recipe"]["epochs"]) for how in rounds)
 
 
 def seeds_table(third: dict, second: dict, first: dict) -> str:
     """Mean and deviation over the nets of each round, and a net that never saw duplicates."""
     clean, rounds = first["without_duplicates"], (third, second, first)
     lines = [
-        f"Mean and standard deviation of the {len(third['trained_seeds'])} nets of the third "
-        f"round, of which the one that did best on validation by `{third['seeds'][0]['protocol']}` "
-        "ships (they differ in start, length and teachers as well as in their seeds); of the "
+        f"Mean and standard deviation of {len(third['trained_seeds'])} nets of the third round, of "
+        f"which the one that did best on validation by `{third['seeds'][0]['protocol']}` ships "
+        "(they differ in start, length and teachers as well as in their seeds; a fourth, shorter "
+        "one was given up by its validation figures, see `results/search.md`); of the "
         f"second and of the first round, {len(first['trained_seeds'])} seeds of one recipe each "
         "(the first have no bias for rare emotions, which costs about 0.2 points); and one net of "
         f"the first round trained without the {clean['left_out']} pictures that also occur in "
@@ -139,12 +139,12 @@ def shipped_notes() -> list[str]:
     lines = [
         "Accuracy in float32 and with the bias for rare emotions, without and with flip averaging."
     ]
-    for earlier in result("ensemble").get("read_before", []):
+    for earlier in result("ensemble")["read_before"]:
         nets = ", ".join(f"`{net}`" for net in earlier["nets"])
         cells = (plain_and_flip(earlier["runs"], *where) for where in SHOWN[1:])
         lines.append(
-            f"The test split was read for other averaged nets before: {nets}, "
-            f"{' and '.join(cells)} in the order of the columns."
+            f"Before, the test split was read for another average, of {nets}: "
+            f"{' and '.join(cells)}."
         )
     return lines
 

@@ -2,8 +2,8 @@
 
     python benchmarks/record.py runs/a runs/b runs/c [--clean runs/d] [--name ferplus] [--test]
 
-The nets a, b and c have one recipe and different seeds: their mean and spread are recorded, and the
-one with the best accuracy on validation (by `fer2013new.csv`) goes to model_store/NAME. d, if
+The nets a, b and c have different seeds, and mostly one recipe (README.md says where they have not,
+as in the third round): their mean and spread are recorded, and the one with the best accuracy on validation (by `fer2013new.csv`) goes to model_store/NAME. d, if
 given, was trained without the pictures that also occur in validation or test. Read are validation
 and, with `--test`, the test split, by both vote sources, without and with flip averaging. Writes
 results/NAME.json, the training logs as results/<net>.csv (those of the nets that these went on
@@ -61,15 +61,14 @@ def over_seeds(nets: list[list[dict]]) -> list[dict]:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("nets", nargs="+", metavar="PREFIX", help="one recipe, several seeds")
+    parser.add_argument("nets", nargs="+", metavar="PREFIX", help="several seeds")
     parser.add_argument("--clean", metavar="PREFIX", help="without duplicates")
     parser.add_argument("--name", default="ferplus", help="what ships is called so")
     parser.add_argument("--test", action="store_true", help="read the test split as well")
     args = parser.parse_args()
     learnt = [*args.nets, *filter(None, [args.clean])]
+    learnt += sorted({start for prefix in args.nets for start in starts(prefix)} - {*learnt})
     check(learnt)
-    earlier = sorted({start for prefix in args.nets for start in starts(prefix)} - {*learnt})
-    check(earlier)
     splits = ["valid", "test"] if args.test else ["valid"]
     command = f"python benchmarks/record.py {' '.join(sys.argv[1:])}"
     known = conditions(command, dataset="FER2013 with the FER+ votes")
@@ -80,20 +79,21 @@ def main() -> None:
     report["shipped"] = Path(best).name
     report["seeds"] = over_seeds(list(nets.values()))
     report["trained_seeds"] = {Path(prefix).name: trained(prefix) for prefix in nets}
-    if before := starts(best):
-        report["started_from"], *report["and_before"] = map(trained, before)
+    report["started_from"] = [trained(start) for start in starts(best)]
     if args.clean:
         report["without_duplicates"] = without_duplicates(args.clean, splits, report["trained"])
     write(args.name, report)
     ship(best, args.name)
-    keep_logs("", [*learnt, *earlier])
+    keep_logs("", learnt)
     pages.main()
 
 
 def starts(prefix: str) -> list[str]:
     """The nets that this one went on from, the latest first."""
-    start = trained(prefix)["recipe"].get("start")
-    return [start, *starts(start)] if start else []
+    found = []
+    while (prefix := trained(prefix)["recipe"].get("start")) and prefix not in found:
+        found.append(prefix)
+    return found
 
 
 def ship(prefix: str, name: str) -> None:

@@ -1,5 +1,6 @@
-"""benchmarks/ensemble.py: which nets are averaged, under which names, and what was read before."""
+"""benchmarks/ensemble.py and record.py: which nets ship, under which names, and where from."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ferlib.errors import FerlibError
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import ensemble
 import pages
+import record
 
 
 def votes(*, neutral: int, happiness: int) -> np.ndarray:
@@ -59,6 +61,18 @@ def test_no_earlier_look_at_the_test_split_is_forgotten(members, again, kept, mo
     monkeypatch.setattr(pages, "result", lambda name: report)
     first, *rest = ensemble.read_before(members, again)
     assert first == {"nets": ["x"]} and rest == [{"nets": ["a", "b"], "runs": [looked]}] * kept
+
+
+def test_the_nets_that_one_went_on_from_are_named_the_latest_first(tmp_path):
+    for name, start in (("a", ""), ("b", "a"), ("c", "b"), ("itself", "itself")):
+        recipe = {"start": start and str(tmp_path / start)}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"trained": {"recipe": recipe}}))
+    assert record.starts(str(tmp_path / "c")) == [str(tmp_path / "b"), str(tmp_path / "a")]
+    assert record.starts(str(tmp_path / "a")) == []
+    assert record.starts(str(tmp_path / "itself")) == [str(tmp_path / "itself")]  # and it ends
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(FerlibError, match="a.json is missing"):
+        record.starts(str(tmp_path / "c"))
 
 
 @pytest.mark.parametrize(

@@ -71,15 +71,14 @@ def test_the_third_round_went_on_from_others_and_shares_its_net_and_how_it_was_t
     assert len({one["seed"] for one in recipes}) == len({one["start"] for one in recipes}) == 3
     same = ("net", "scheme", "lr", "batch_size", "teacher_share", "teacher_views", "augmentation")
     assert all(one[key] == recipes[0][key] for one in recipes for key in same)
-    assert recipes[0]["teacher_views"] and not REPORT["and_before"][-1]["recipe"].get("start")
+    assert recipes[0]["teacher_views"] and not REPORT["started_from"][-1]["recipe"].get("start")
 
 
 def test_the_small_net_is_the_recorded_one_and_small():
     report = pages.result("ferplus-small")
     info = json.loads((ROOT / "model_store" / "ferplus-small.json").read_text())
     assert info["trained"] == report["trained"] and report["parameters"] <= 500_000
-    rounds = [how["recipe"] for how in (report["trained"], report["started_from"])]
-    rounds += [how["recipe"] for how in report["and_before"]]
+    rounds = [how["recipe"] for how in (report["trained"], *report["started_from"])]
     assert len(rounds[0]["teacher"]) == 3 and not rounds[-1].get("start")
     for recipe, before in pairwise(rounds):
         assert before["net"] == recipe["net"]
