@@ -1,5 +1,7 @@
 """The one exception that stands for a mistake its reader can mend."""
 
+from importlib.util import find_spec
+
 
 class FerlibError(ValueError):
     """What was wrong, in which file and row, and what to do, in one or two plain lines.
@@ -10,3 +12,22 @@ class FerlibError(ValueError):
     def __init__(self, message: str, code: str = "error"):
         super().__init__(message)
         self.code = code
+
+
+def check_choice(what: str, value: str, choices) -> None:
+    """FerlibError unless `value` is one of the choices, which it names."""
+    if value not in choices:
+        raise FerlibError(f"unknown {what} {value!r}: expected one of {', '.join(choices)}")
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """FerlibError where an optional package is missing: asked before the work, not after it.
+
+    `extra` is the one of pyproject.toml that brings the package, `what` cannot be done without it.
+    """
+    if find_spec(package) is None:
+        raise FerlibError(
+            f"{what} needs the package {package}, which is not installed: "
+            f"pip install 'ferlib[{extra}]'",
+            "package_missing",
+        )

@@ -1,0 +1,94 @@
+"""What commands share: the parser, kinds of values, options."""
+
+import argparse
+from collections.abc import Callable
+
+from ferlib.data.labels import EMOTIONS
+
+PROTOCOLS = ("fer2013new.csv", "label.csv")
+MAPPING = f"what a folder's name means: {', '.join(EMOTIONS)} or skip"
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults where there are any, and nothing where there are none."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is two lines as well: argparse alone would print the whole usage."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
+
+
+def add_command(commands, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+    """A subcommand that calls `run` with its arguments."""
+    command = commands.add_parser(name, help=text, description=text, formatter_class=Formatter)
+    command.set_defaults(run=run, refuse=command.error)
+    command.add_argument("--json", action="store_true", help="end with one JSON object on stdout")
+    return command
+
+
+def add_weights(command: argparse.ArgumentParser, **how) -> None:
+    """Which nets answer, and how."""
+    add = command.add_argument
+    add("--weights", metavar="PREFIX", help="default: the shipped net; several are averaged", **how)
+    add("--tta", choices=("none", "flip"), default="none", help="also read mirrored")
+    about = "of the convolutions; auto: the fastest here"
+    add("--precision", choices=("auto", "int8", "fused", "float32"), default="auto", help=about)
+
+
+def add_source(command: argparse.ArgumentParser) -> None:
+    """Where pictures to learn from lie."""
+    source = command.add_mutually_exclusive_group()
+    about = "FER2013, or pictures in folders of classes (default: $FERLIB_DATA or data/)"
+    source.add_argument("--data", metavar="FOLDER", help=about)
+    source.add_argument("--sample", action="store_true", help="drawn faces instead")
+
+
+def mapping(text: str) -> tuple[str, str]:
+    name, equals, emotion = text.rpartition("=")
+    if not (equals and name and emotion):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=EMOTION. {MAPPING}")
+    return name, emotion.lower()
+
+
+def emotions(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in EMOTIONS]
+    if unknown:
+        known = ", ".join(EMOTIONS)
+        raise argparse.ArgumentTypeError(f"unknown emotion {unknown[0]!r}; known: {known}")
+    return names
+
+
+def seed(text: str) -> int:
+    if not 0 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text} is not a seed (0 to 2147483647)")
+    return int(text)
+
+
+def number(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    if not 0 <= float(text) < float("inf"):  # also refuses nan
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return float(text)
+
+
+def share(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share (0 to 1)")
+    return float(text)
+
+
+def port(text: str) -> int:
+    if not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
+    return int(text)

@@ -1,0 +1,188 @@
+"""ferlib prepare, train, quantize, models, info."""
+
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from ferlib.cli.arguments import (
+    MAPPING,
+    PROTOCOLS,
+    add_command,
+    add_source,
+    amount,
+    mapping,
+    number,
+    seed,
+    share,
+)
+from ferlib.data.labels import EMOTIONS, SCHEMES
+from ferlib.errors import FerlibError
+
+# What loads MXNet is imported where it runs: `ferlib --help` must not wait for it.
+
+
+def prepare(args) -> dict:
+    from ferlib.data import account, fer2013
+
+    data = fer2013.prepare(args.fer2013, args.ferplus, args.out)
+    print(account.table(data))
+    return {protocol: account.account(data, protocol) for protocol in data.votes}
+
+
+def train(args) -> dict:
+    from ferlib import training
+
+    recipe = _recipe(args)
+    network = recipe.network()
+    learn, valid = _splits(args, network.size, network.channels)
+    folder = Path(args.run_folder or f"{args.out}-run")
+    told = [training.EarlyStop(args.patience)] if args.patience else []
+    # The nets a training took from, as the user named them, not where they were found.
+    named = {"teacher": args.teacher or [], "start": args.start or ""}
+    command = "ferlib " + " ".join(sys.argv[1:])
+    info = training.train_to(args.out, learn, valid, recipe, folder, told, command, named)
+    print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
+    return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
+
+
+def _recipe(args):
+    """FerlibError for what does not exist, before any data is read."""
+    from ferlib import nets, training
+
+    given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
+    given["teacher"] = tuple(str(nets.find_weights(each)) for each in args.teacher or ())
+    given["start"] = None if args.start is None else str(nets.find_weights(args.start))
+    for name in ("teacher_share", "teacher_views"):
+        if getattr(args, name) is not None and not args.teacher:
+            args.refuse(f"--{name.replace('_', '-')} needs --teacher")
+    recipe = training.Recipe(**{key: value for key, value in given.items() if value is not None})
+    recipe.network()
+    return recipe
+
+
+def _splits(args, size: int, channels: int) -> list:
+    """What to learn from and what to judge by, the pictures framed as faces."""
+    from ferlib.data.fer2013 import Fer2013
+    from ferlib.data.sources import DRAWN, open_data
+    from ferlib.faces.framing import framed
+
+    names = dict(args.map or ()) or None
+    data = open_data(DRAWN if args.sample else args.data, names, args.own_classes)
+    if isinstance(data, Fer2013):
+        protocol = args.protocol or PROTOCOLS[0]
+        learn = data.split("train", protocol, "usable", args.without_duplicates)
+        return [learn, data.split("valid", protocol)]
+    if args.protocol or args.without_duplicates:
+        args.refuse("--protocol and --without-duplicates are for FER2013 with its votes")
+    how = {"size": size, "channels": channels, "faces": args.faces}
+    return [framed(data.split(split), **how) for split in ("train", "valid")]
+
+
+def quantize(args) -> dict:
+    from ferlib import nets
+    from ferlib.data.sources import DRAWN, open_data
+    from ferlib.evaluation import rounding
+
+    prefix = nets.find_weights(args.weights)
+    _, info = nets.load(prefix)
+    data = open_data(DRAWN if args.sample else args.data, own=info.classes != EMOTIONS)
+    learn, valid = data.split("train"), data.split("valid")
+    if valid.classes != info.classes:
+        told = ", ".join(info.classes)
+        raise FerlibError(f"{prefix.name} tells apart {told}; these pictures show others")
+    print(f"finding the ranges of {prefix.name}'s layers", flush=True)
+    path = nets.quantize(prefix, learn.array(info.input_size, info.channels))
+    found = rounding.compare(prefix, valid)
+    print(f"wrote {path}\n{found.text()}")
+    return {"int8": str(path)} | asdict(found)
+
+
+def models(args) -> dict:
+    from ferlib import nets
+
+    found = {}
+    for name in nets.names():
+        net = asdict(nets.find(name))
+        del net["layers"], net["name"]
+        print(f"{name:10} {net['size']} x {net['size']} pixels, {net['note']}")
+        found[name] = net
+    return found
+
+
+def info(args) -> dict:
+    from ferlib import runtime
+
+    found = runtime.describe()
+    for key, value in found.items():
+        print(f"{key:10} {value}")
+    return found
+
+
+def add_commands(commands) -> None:
+    command = add_command(commands, "prepare", prepare, "read FER2013 and its FER+ votes, once")
+    add = command.add_argument
+    add("--fer2013", required=True, metavar="FILE", help="fer2013.tar.gz, a .csv of FER2013")
+    about = "fer2013new.csv, or the folder with it"
+    add("--ferplus", required=True, metavar="FILE", help=about)
+    add("--out", default="data", metavar="FOLDER", help="where to keep it")
+    command = add_command(commands, "train", train, "train a net on votes, or on classes of yours")
+    _files_arguments(command)
+    _data_arguments(command)
+    _recipe_arguments(command)
+    _teacher_arguments(command)
+    command = add_command(commands, "quantize", quantize, "find the ranges that int8 needs")
+    about = "the net; PREFIX-int8.json is written"
+    command.add_argument("weights", metavar="PREFIX", help=about)
+    add_source(command)
+    add_command(commands, "models", models, "list the networks")
+    about = "say what MXNet runs on here: device, precision, threads"
+    add_command(commands, "info", info, about)
+
+
+def _files_arguments(command) -> None:
+    add = command.add_argument
+    add("--out", default="runs/net/net", metavar="PREFIX", help="the net's three files")
+    add("--run-folder", metavar="FOLDER", help="checkpoints and log.csv (default: PREFIX-run)")
+
+
+def _data_arguments(command) -> None:
+    add_source(command)
+    add = command.add_argument
+    add("--protocol", choices=PROTOCOLS, help=f"FER2013's votes (default: {PROTOCOLS[0]})")
+    add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
+    add = command.add_argument_group("pictures in folders").add_argument
+    add("--map", action="append", type=mapping, metavar="NAME=CLASS", help=MAPPING)
+    about = "the folders' names are the classes, also where they name emotions"
+    add("--own-classes", action="store_true", help=about)
+    about = "take pictures as they are, or find the face in them; auto: small squares are faces"
+    add("--faces", choices=("auto", "crop", "find"), default="auto", help=about)
+
+
+def _recipe_arguments(command) -> None:
+    add = command.add_argument_group("recipe").add_argument
+    add("--net", help="see `ferlib models` (default: vgg13lean)")
+    about = "the pictures are RGB, not gray"
+    add("--rgb", dest="channels", action="store_const", const=3, help=about)
+    add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
+    add("--epochs", type=number, help="passes over the pictures (default: 32)")
+    add("--batch-size", type=number, help="pictures in one step (default: 128)")
+    add("--lr", type=amount, help="its peak (default: 0.2; without BatchNorm try a tenth)")
+    add("--weight-decay", type=amount, help="pulls weights to zero (default: 0.0005)")
+    add("--optimiser", choices=("nag", "sgd", "adam"), help="default: nag; adam wants --lr 0.001")
+    add("--schedule", choices=("cosine", "linear", "constant"), help="default: cosine")
+    about = "start with pictures of full size too; slower"
+    add("--full-size", dest="grow", action="store_const", const=(), help=about)
+    about = "stop when the validation loss has not become better for so many epochs"
+    add("--patience", type=number, metavar="N", help=about)
+    add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
+    precisions = ("auto", "float32", "bfloat16")
+    add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
+
+
+def _teacher_arguments(command) -> None:
+    add = command.add_argument_group("other nets").add_argument
+    add("--start", metavar="PREFIX", help="weights of the same net to go on from")
+    add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
+    add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")
+    about = "at full size the teachers, in turns, answer for each picture as augmented; slower"
+    add("--teacher-views", action="store_true", default=None, help=about)

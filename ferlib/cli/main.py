@@ -1,0 +1,50 @@
+"""Read facial expressions: prepare FER2013, train, evaluate, predict, pack and serve."""
+
+import json
+import os
+import sys
+
+from ferlib import __version__
+from ferlib.cli import learn, measure, read, serve
+from ferlib.cli.arguments import Parser
+from ferlib.errors import FerlibError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; 0 done, 1 failed, 2 wrong usage. A user's mistake is two plain lines."""
+    args = _parser().parse_args(argv)
+    try:
+        result = args.run(args)
+        if args.json and result is not None:
+            print(json.dumps(result))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `ferlib ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except FerlibError as error:
+        return _failed(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else "cannot write: "
+        return _failed(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return _failed("stopped")
+    return 0
+
+
+def _failed(message: str) -> int:
+    lines = message.strip().splitlines()[:2]
+    print("\n".join(["ferlib: " + lines[0], *lines[1:]]), file=sys.stderr)
+    return 1
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="ferlib", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"ferlib {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for group in (learn, measure, read, serve):
+        group.add_commands(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

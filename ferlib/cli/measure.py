@@ -1,0 +1,84 @@
+"""ferlib evaluate."""
+
+import json
+
+from ferlib.cli.arguments import MAPPING, PROTOCOLS, add_command, add_weights, emotions, mapping
+from ferlib.errors import FerlibError
+
+ONLY_FOLDERS = ("kind", "faces", "map", "emotions", "out")
+ONLY_SPLITS = ("split", "protocol")
+
+
+def evaluate(args) -> dict | None:
+    from ferlib.evaluation import evaluate
+
+    _check_together(args)
+    how = {"flip": args.tta == "flip", "precision": args.precision}
+    if args.folder is None:
+        report = evaluate(_split(args), args.weights, "crop", **how)
+    else:
+        how |= {"emotions": args.emotions, "out": args.out, "known": _known(args)}
+        report = evaluate(_folder(args), args.weights, args.faces or "auto", **how)
+    print(report.text())
+    if not report.unreadable:
+        return report.as_dict()
+    if args.json:  # the others are done, and the failure is told after them
+        print(json.dumps(report.as_dict()))
+    (path, reason), *rest = report.unreadable
+    more = f" (and {len(rest)} more)" if rest else ""
+    raise FerlibError(f"left out as unreadable: {path}{more}\n{reason}")
+
+
+def _split(args):
+    from ferlib.data import fer2013
+
+    split, protocol = args.split or "valid", args.protocol or PROTOCOLS[0]
+    return fer2013.load(args.data).split(split, protocol)
+
+
+def _folder(args):
+    """The pictures with the classes of the net that is to read them."""
+    from ferlib.data import folders
+    from ferlib.nets.info import Info
+    from ferlib.nets.places import find_weights, stored_files
+
+    first = args.weights[0] if args.weights else None
+    classes = Info.read(stored_files(find_weights(first))[2]).classes
+    return folders.read(args.folder, args.kind or "auto", dict(args.map or ()), classes)
+
+
+def _known(args):
+    """FER2013, where it was named: else it is looked for when it is needed."""
+    from ferlib.data import fer2013
+
+    return fer2013.load(args.data) if args.data else None
+
+
+def _check_together(args) -> None:
+    """Exit 2 where an option of splits meets --folder, or one of folders has none."""
+    if args.folder is None:
+        only, says = ONLY_FOLDERS, "works only with --folder"
+    else:
+        only, says = ONLY_SPLITS, "does not go with --folder, which has its own labels"
+    given = [name for name in only if getattr(args, name) is not None]
+    if given:
+        args.refuse(f"--{given[0]} {says}")
+
+
+def add_commands(commands) -> None:
+    about = "measure a net on a split, or on a folder"
+    command = add_command(commands, "evaluate", evaluate, about)
+    add = command.add_argument
+    add("--split", choices=("train", "valid", "test"), help="of FER2013 (default: valid)")
+    add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
+    add_weights(command, nargs="+")
+    add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
+    add = command.add_argument_group("other data sets, instead of a split").add_argument
+    add("--folder", metavar="PATH", help="class/picture.png, CK+, JAFFE or FERG")
+    kinds = ("auto", "folders", "ckplus", "ckextended", "jaffe", "ferg")
+    add("--kind", choices=kinds, help="what it is (default: auto)")
+    ways = "take pictures as crops, or find the face (default: auto, small squares are crops)"
+    add("--faces", choices=("auto", "crop", "find"), help=ways)
+    add("--map", action="append", type=mapping, metavar="NAME=EMOTION", help=MAPPING)
+    add("--emotions", type=emotions, metavar="NAME,...", help="answers allowed (default: all)")
+    add("--out", metavar="FILE", help="write a CSV: each picture's path, truth, answer, scores")

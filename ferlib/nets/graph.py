@@ -1,0 +1,49 @@
+"""What a network's graph says of itself: its layers with their shapes, and their work."""
+
+import json
+from dataclasses import dataclass
+from math import prod
+
+from ferlib import runtime
+from ferlib.nets.registry import Net
+
+mx = runtime.import_mxnet()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node: `shape` is that of its output for one picture, without the first axis."""
+
+    op: str  # MXNet's operator, such as Convolution
+    name: str  # without the net's prefix
+    shape: tuple[int, ...]
+    kernel: tuple[int, ...] = ()  # the shape of its weights, where it has some
+
+    @property
+    def multiply_adds(self) -> int:
+        """For one picture, forward: each weight once for each place of the map."""
+        return prod(self.kernel) * prod(self.shape[1:])
+
+
+def layers(block, net: Net) -> list[Layer]:
+    """The nodes of a network's graph in the order in which they are computed."""
+    internals = block(mx.sym.var("data")).get_internals()
+    size = (1, net.channels, net.size, net.size)
+    arguments, outputs, _ = internals.infer_shape(data=size)
+    shapes = dict(zip(internals.list_outputs(), outputs, strict=True))
+    weights = dict(zip(internals.list_arguments(), arguments, strict=True))
+    nodes = json.loads(internals.tojson())["nodes"]
+    found = []
+    for node in nodes:
+        if node["op"] != "null":
+            given = (nodes[source[0]]["name"] for source in node["inputs"])
+            kernel = next((weights[name] for name in given if name.endswith("weight")), ())
+            shape = shapes.get(node["name"] + "_output") or shapes[node["name"] + "_output0"]
+            name = node["name"].removeprefix(net.prefix)
+            found.append(Layer(node["op"], name, tuple(shape[1:]), tuple(kernel)))
+    return found
+
+
+def multiply_adds(block, net: Net) -> int:
+    """The multiply-adds of one picture's way through the convolutions and dense layers."""
+    return sum(layer.multiply_adds for layer in layers(block, net))

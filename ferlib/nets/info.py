@@ -1,0 +1,114 @@
+"""What travels with a net's weights: PREFIX.json as a dataclass, checked when it is read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferlib.data.images import NORMALISATIONS
+from ferlib.data.labels import EMOTIONS
+from ferlib.errors import FerlibError
+from ferlib.nets.registry import Net
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How weights came about: enough to do it again."""
+
+    command: str = ""
+    date: str = ""
+    data: str = ""  # what the pictures were
+    pictures: int = 0
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What whoever uses the weights must know, so that serving cannot differ from training."""
+
+    network: str = ""
+    input_size: int = 48  # pixels, of the square picture
+    channels: int = 1  # 1 for gray, 3 for RGB
+    normalise: str = "standardise"
+    classes: tuple[str, ...] = EMOTIONS
+    features: tuple[str, ...] = ()  # see `registry.Net`
+    bias: tuple[float, ...] | None = None  # (K,), added to the logits
+    temperature: float = 1.0  # by which they are divided then
+    shares: tuple[float, ...] | None = None  # (K,), how often the net expects each class
+    valid: Mapping[str, Any] | None = None  # figures on the validation split, with conditions
+    epochs: int = 0
+    trained: Trained | None = None
+
+    @classmethod
+    def of(cls, net: Net, classes: tuple[str, ...] = EMOTIONS, normalise: str = "") -> "Info":
+        """What a network declares about itself."""
+        return cls(
+            network=net.name,
+            input_size=net.size,
+            channels=net.channels,
+            normalise=normalise or net.normalise,
+            classes=tuple(classes),
+            features=net.features,
+        )
+
+    def raw(self) -> "Info":
+        """With this, answers are as the loss of the training saw them."""
+        return replace(self, bias=None, temperature=1.0)
+
+    def write(self, path: Path) -> None:
+        """As JSON, without what is not known."""
+        known = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        path.write_text(json.dumps(known, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Info":
+        """Raises FerlibError where the file does not describe a net of this package."""
+        try:
+            stored = json.loads(path.read_text())
+            if "emotions" in stored:  # as it was called while there were no other classes
+                stored["classes"] = stored.pop("emotions")
+            stored = {name: stored[name] for name in _NAMES if name in stored}
+            for name in ("input_size", "normalise", "classes"):
+                stored[name]  # without these nobody can use the weights
+            stored |= {key: tuple(stored[key]) for key in _TUPLES if stored.get(key) is not None}
+            if "trained" in stored:
+                stored["trained"] = Trained(**stored["trained"])
+            info = cls(**stored)
+            _check(info)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise FerlibError(
+                f"{path} does not describe a net of this package.\nExpected JSON with input_size, "
+                "normalise, temperature and the names of the classes, as `ferlib train` writes it",
+                "weights_invalid",
+            ) from None
+        return replace(info, temperature=float(info.temperature))
+
+
+_NAMES = [one.name for one in fields(Info)]
+_TUPLES = ("classes", "features", "bias", "shares")
+
+
+def _check(info: Info) -> None:
+    """ValueError or TypeError where a value is none that a net can have."""
+    words = (*info.classes, *info.features, info.network)
+    sound = (
+        all(isinstance(word, str) for word in words)
+        and len(set(info.classes)) == len(info.classes) > 1
+        and info.normalise in NORMALISATIONS
+        and isinstance(info.input_size, int)
+        and info.channels in (1, 3)
+        and float(info.temperature) > 0
+        and all(map(_one_a_class, (info.bias, info.shares), (info.classes,) * 2))
+    )
+    if not sound:
+        raise ValueError
+
+
+def _one_a_class(values: tuple[float, ...] | None, classes: tuple[str, ...]) -> bool:
+    if values is None:
+        return True
+    return len(values) == len(classes) and bool(np.isfinite(np.array(values, float)).all())

@@ -1,0 +1,57 @@
+"""Where the files of trained nets lie: PREFIX-symbol.json, PREFIX-0000.params and PREFIX.json."""
+
+import os
+from pathlib import Path
+
+from ferlib.errors import FerlibError
+from ferlib.files import make_folder
+
+DEFAULT_WEIGHTS = "ferplus"
+_PACKAGE = Path(__file__).resolve().parents[1]
+STORES = (_PACKAGE.parent / "model_store", _PACKAGE / "model_store")  # a checkout; an installation
+
+
+def find_weights(weights: str | Path | None = None) -> Path:
+    """The prefix of a net's three files; None means the default net. A bare name is looked up."""
+    name = DEFAULT_WEIGHTS if weights is None else str(weights)
+    if weights is not None and (len(Path(name).parts) > 1 or Path(f"{name}.json").exists()):
+        return Path(name)
+    for store in STORES:
+        if (store / f"{name}.json").is_file():
+            return store / name
+    raise FerlibError(
+        f"no weights called {name or '(empty)'}: {name}.json is not in {STORES[0]}.\n"
+        "Train a net with `ferlib train`, or name one by its prefix, such as runs/mine/net",
+        "weights_missing",
+    )
+
+
+def weight_files(prefix: str | Path) -> tuple[Path, Path, Path]:
+    """`model_store/ferplus` -> its -symbol.json, -0000.params and .json."""
+    return Path(f"{prefix}-symbol.json"), Path(f"{prefix}-0000.params"), Path(f"{prefix}.json")
+
+
+def int8_file(prefix: str | Path) -> Path:
+    """`model_store/ferplus` -> model_store/ferplus-int8.json, which need not be there."""
+    return Path(f"{prefix}-int8.json")
+
+
+def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
+    """`weight_files` that are there; FerlibError naming the one that is not."""
+    files = weight_files(prefix)
+    for path in reversed(files):
+        if not path.is_file():
+            symbol, params, info = (file.name for file in files)
+            raise FerlibError(
+                f"{path} is missing: a net is three files, {symbol}, {params} and {info}",
+                "weights_missing",
+            )
+    return files
+
+
+def check_prefix(prefix: str | Path) -> None:
+    """FerlibError unless a net can be written there: asked before hours of training."""
+    folder, name = Path(prefix).parent, Path(prefix).name
+    make_folder(folder)
+    if not name or not os.access(folder, os.W_OK):
+        raise FerlibError(f"cannot write {str(prefix)!r}: expected a prefix such as runs/mine/net")

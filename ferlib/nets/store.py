@@ -1,0 +1,142 @@
+"""Trained nets on the disk: written whole, loaded in the precision that is wanted, checked."""
+
+import warnings
+from pathlib import Path
+
+from ferlib import runtime
+from ferlib.errors import FerlibError, check_choice
+from ferlib.files import whole_files
+from ferlib.nets import int8
+from ferlib.nets.info import Info
+from ferlib.nets.places import int8_file, stored_files, weight_files
+from ferlib.nets.registry import find, names
+
+mx = runtime.import_mxnet()
+from mxnet.gluon import SymbolBlock  # noqa: E402  (after import_mxnet has prepared it)
+
+PRECISIONS = ("auto", "int8", "fused", "float32")
+
+
+def save(net, prefix: str | Path, info: Info) -> None:
+    """Write the net's three files; the JSON comes last, and without it the others do not load."""
+    mx.nd.waitall()  # BatchNorm's running statistics are written late
+    with whole_files(*weight_files(prefix)) as (symbol_file, params_file, info_file):
+        symbol = net(mx.sym.var("data"))
+        symbol_file.write_text(symbol.tojson())  # Symbol.save is silent on a full disk
+        try:
+            mx.nd.save(str(params_file), _stored(net, symbol))
+        except mx.MXNetError:
+            raise FerlibError(f"cannot write {prefix}-0000.params: is the disk full?") from None
+        info.write(info_file)
+        int8_file(prefix).unlink(missing_ok=True)  # made for the weights that go
+
+
+def _stored(net, symbol) -> dict:
+    auxiliary = set(symbol.list_auxiliary_states())
+    return {
+        ("aux:" if name in auxiliary else "arg:") + name: value.data(
+            value.list_ctx()[0]
+        ).as_in_context(mx.cpu())
+        for name, value in net.collect_params().items()
+    }
+
+
+def load(prefix: str | Path, ctx=None, precision: str = "float32") -> tuple[SymbolBlock, Info]:
+    """The three files -> (hybridised net that gives logits, what travels with it).
+
+    precision: "float32", the graph as it was trained, the only one with gradients; "int8", with
+    the ranges that `quantize` found; "fused", float32 with convolution, BatchNorm and ReLU as one
+    step; "auto", the fastest here (`fastest`). Raises FerlibError naming the file that is missing,
+    or that belongs to another network.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    info_file = stored_files(prefix)[2]
+    ctx = ctx or mx.cpu()
+    if precision in ("fused", "int8") and ctx.device_type != "cpu":
+        raise FerlibError(f"{precision} is for the CPU: on {ctx} choose float32 or auto")
+    info = Info.read(info_file)
+    net = _import(prefix, fastest(prefix, ctx) if precision == "auto" else precision, ctx)
+    _check_name(net, info, info_file)
+    _check_output(net, info, info_file, ctx)
+    return net, info
+
+
+def fastest(prefix: str | Path, ctx=None) -> str:
+    """The precision in which stored weights answer soonest here.
+
+    "int8" where PREFIX-int8.json is there and the CPU multiplies eight-bit numbers
+    (`runtime.fast_int8`); else "fused", float32 with each convolution, BatchNorm and ReLU as one
+    step; "float32" on a GPU, which has no such graph.
+    """
+    if ctx is not None and ctx.device_type != "cpu":
+        return "float32"
+    return "int8" if int8_file(prefix).is_file() and runtime.fast_int8() else "fused"
+
+
+def take_over(net, prefix: str | Path) -> None:
+    """Give `net` the values of stored weights; FerlibError when they are another network's."""
+    stored, info = load(prefix)
+    # By way of NumPy: loading has run the net once, which can leave weights in oneDNN's layout.
+    values = {name: p.data().asnumpy() for name, p in stored.collect_params().items()}
+    mine = net.collect_params()
+    if {name: p.shape for name, p in mine.items()} != {k: v.shape for k, v in values.items()}:
+        shape = f"{info.channels} x {info.input_size} pixels, {len(info.classes)} classes"
+        raise FerlibError(
+            f"{prefix} holds another network, {info.network} ({shape}): cannot start from it"
+        )
+    for name, parameter in mine.items():
+        parameter.set_data(mx.nd.array(values[name]))
+
+
+def _import(prefix, precision: str, ctx) -> SymbolBlock:
+    symbol_file, params_file, _ = weight_files(prefix)
+    try:
+        graph = int8.graph(prefix) if precision == "int8" else int8.original(prefix)
+        if precision == "fused":
+            graph = graph.get_backend_symbol("MKLDNN")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "cannot decide type": the first batch decides it
+            net = SymbolBlock(graph, mx.sym.var("data"))
+            stored = {"cast_dtype": True, "dtype_source": "saved"}
+            net.collect_params().load(str(params_file), ctx=ctx, **stored)
+    except FerlibError:
+        raise
+    except Exception:  # MXNetError, AssertionError, KeyError ... by what is wrong
+        raise FerlibError(
+            f"{params_file} and {symbol_file} do not hold the same net, or are damaged:\n"
+            "copy both again from where they came",
+            "weights_invalid",
+        ) from None
+    # Without static_shape the fused layers are set up again at every call: settings_ms in
+    # results/latency.json has what that costs.
+    net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def _check_name(net, info: Info, info_file: Path) -> None:
+    """With global pooling any input size gives an answer, so the network's name is compared."""
+    first = next(iter(net.collect_params()))
+    if info.network not in names():  # a net of someone's own
+        return
+    known = find(info.network)
+    if not first.startswith(known.prefix) or info.input_size != known.size:
+        raise FerlibError(
+            f"{info_file} belongs to another net: it says {info.network} at {info.input_size} "
+            f"pixels, and the parameters start with {first}",
+            "weights_invalid",
+        )
+
+
+def _check_output(net, info: Info, info_file: Path, ctx) -> None:
+    size, wanted = info.input_size, (1, len(info.classes))
+    try:
+        picture = mx.nd.zeros((1, info.channels, size, size), ctx=ctx)
+        shape = net(picture).asnumpy().shape  # waits for it
+    except Exception:  # a dense layer refuses the wrong size with an MXNetError
+        shape = None
+    if shape != wanted:
+        raise FerlibError(
+            f"{info_file} belongs to another net: with its input size of {size} pixels "
+            f"the net gives {shape or 'an error'}, expected {wanted}",
+            "weights_invalid",
+        )

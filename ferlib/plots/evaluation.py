@@ -1,0 +1,123 @@
+"""How good a net is: confusion, calibration, classes, worse pictures; the data in counts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ferlib.data import labels
+from ferlib.data.labels import EMOTIONS, colours
+from ferlib.metrics import calibration_error
+from ferlib.plots.style import BLUES, FAINT, INK, MARK, lying_bars, new_figure, styled
+
+PARTS = ("kept", "no_majority", "unknown", "non_face", "no_votes", "no_name")
+
+
+@styled
+def split_counts(account: dict[str, dict[str, int]]) -> Figure:
+    """What became of every row: `ferlib.data.account.account`, one lying stack for each split."""
+    figure = new_figure(10, 0.6 * len(account) + 1.6)
+    ax = figure.subplots()
+    shades = (BLUES[3], BLUES[1], "#E2E2E2", "#5A5A5A", "#C9B79C", FAINT)
+    left = np.zeros(len(account))
+    for part, shade in zip(PARTS, shades, strict=True):
+        counts = np.array([split.get(part, 0) for split in account.values()])
+        share = counts / [max(split["rows"], 1) for split in account.values()]
+        label = f"{part.replace('_', ' ')} ({counts.sum():,})"
+        ax.barh(list(account), share, left=left, color=shade, label=label)
+        left = left + share
+    for y, split in enumerate(account.values()):
+        ax.text(0.01, y, f"{split.get('kept', 0):,} of {split['rows']:,}", color="w", va="center")
+    ax.set(xlim=(0, 1), xlabel="share of the rows")
+    ax.invert_yaxis()
+    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    return figure
+
+
+@styled
+def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS) -> Figure:
+    """Counts (K, K), majority in rows, prediction in columns; the shade is the row's share."""
+    matrix = np.asarray(matrix)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    figure = new_figure(7, 6)
+    ax = figure.subplots()
+    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if share[row, column] > 0.55 else INK if count else FAINT
+        ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+    ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    names = [f"{e} ({n:,})" for e, n in zip(classes, matrix.sum(1), strict=True)]
+    ax.set_yticks(range(len(classes)), names)
+    ax.set(xlabel="the net's answer", ylabel="the voters' majority")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    figure.colorbar(image, label="share of the row", shrink=0.8).outline.set_visible(False)
+    return figure
+
+
+@styled
+def reliability(confidences, correct, bins: int = 15) -> Figure:
+    """Accuracy over confidence (N,), correct bool (N,), in equal bins (Guo et al. 2017)."""
+    confidences, correct = np.asarray(confidences, float), np.asarray(correct, float)
+    which = np.minimum((confidences * bins).astype(int), bins - 1)
+    size = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        accuracy = np.bincount(which, correct, minlength=bins) / size
+    middle = (np.arange(bins) + 0.5) / bins
+    figure = new_figure(5.2, 5.6)
+    ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    ax.bar(middle, np.nan_to_num(accuracy), 0.92 / bins, color=BLUES[2])
+    ax.plot((0, 1), (0, 1), color=MARK, ls="--", label="as sure as right")
+    error = calibration_error(confidences, correct, bins)
+    ax.set(title=f"calibration error {error:.3f}", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    ax.legend(loc="upper left")
+    below.bar(middle, size / size.sum(), 0.92 / bins, color=FAINT)
+    below.set(xlabel="confidence", ylabel="images")
+    below.yaxis.set_major_formatter("{x:.0%}")
+    return figure
+
+
+@styled
+def confidence(votes, answers: dict) -> Figure:
+    """How sure nets are where voters agree more and less: votes (N, 10), name -> scores (N, 8)."""
+    top = labels.shares(votes).max(axis=1).round(1)
+    levels = [level for level in np.unique(top) if (top == level).sum() >= 5]  # fewer are chance
+    figure = new_figure(6.4, 4.6)
+    ax = figure.subplots()
+    looks = zip((FAINT, BLUES[1], BLUES[3], MARK), ("s", "^", "o", "D"), strict=True)
+    for (name, scores), (colour, marker) in zip(answers.items(), looks, strict=False):
+        sure = [np.max(scores, axis=1)[top == level].mean() for level in levels]
+        ax.plot(levels, sure, color=colour, marker=marker, label=name)
+    ax.plot((levels[0], 1), (levels[0], 1), color=INK, ls="--", lw=1, label="as sure as the voters")
+    ax.set(xlabel="the voters' largest share", ylabel="the net's, on average")
+    ax.grid()
+    ax.legend()
+    return figure
+
+
+@styled
+def per_emotion(accuracy: dict[str, float | None]) -> Figure:
+    """Emotion -> accuracy, a fraction or None where there were no images."""
+    figure = new_figure(7, 0.4 * len(accuracy) + 0.9)
+    values = [value or 0.0 for value in accuracy.values()]
+    texts = ["-" if value is None else f"{value:.1%}" for value in accuracy.values()]
+    ax = figure.subplots()
+    lying_bars(
+        ax, values, list(accuracy), [colours(tuple(accuracy))[name] for name in accuracy], texts
+    )
+    ax.set_xlabel("accuracy")
+    return figure
+
+
+@styled
+def robustness(table: list[dict]) -> Figure:
+    """Rows of name and accuracy, the pictures as they are first: what each degradation costs."""
+    figure = new_figure(8, 0.36 * len(table) + 0.9)
+    ax = figure.subplots()
+    first = table[0]["accuracy"]
+    values, names = [row["accuracy"] for row in table], [row["name"] for row in table]
+    lost = [""] + [f" ({100 * (value - first):+.1f})" for value in values[1:]]
+    texts = [f"{value:.1%}{less}" for value, less in zip(values, lost, strict=True)]
+    lying_bars(ax, values, names, [BLUES[3]] + [BLUES[1]] * len(values[1:]), texts)
+    ax.set_xlabel("accuracy (and its change in points)")
+    return figure

@@ -1,0 +1,77 @@
+"""How a net learns, what a step costs, what seeds differ in."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ferlib.plots.style import BLUES, FAINT, MARK, lying_bars, new_figure, styled
+
+
+@styled
+def learning_curves(log) -> Figure:
+    """Loss, accuracy and learning rate by epoch; log: list of dicts, or the path of log.csv."""
+    if isinstance(log, str | Path):
+        with open(log, newline="") as file:
+            log = list(csv.DictReader(file))
+    column = {name: np.array([float(row[name]) for row in log]) for name in log[0]}
+    epochs = column["epoch"]
+    figure = new_figure(10.5, 3.8)
+    loss, accuracy = figure.subplots(1, 2)
+    for name, colour in (("train", FAINT), ("valid", BLUES[3])):
+        loss.plot(epochs, column[f"{name}_loss"], colour, marker="o", ms=4, label=name)
+    loss.set(title="loss", xlabel="epoch")
+    loss.legend()
+    best = column["valid_accuracy"].argmax()
+    rate = accuracy.twinx()
+    rate.fill_between(epochs, column["lr"], color=MARK, alpha=0.10, lw=0)
+    rate.set(ylim=(0, 1.3 * column["lr"].max()), ylabel="learning rate (shaded)")
+    accuracy.plot(epochs, 100 * column["valid_accuracy"], BLUES[3], marker="o", ms=4)
+    accuracy.axhline(100 * column["valid_accuracy"][best], color=MARK, lw=1, ls="--")
+    words = f"validation accuracy, best {100 * column['valid_accuracy'][best]:.1f} %"
+    accuracy.set(title=words, xlabel="epoch", ylabel="%")
+    for ax in (loss, accuracy):
+        ax.grid()
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+@styled
+def step_time(spent: dict[str, float], whole: float) -> Figure:
+    """Kind of work -> milliseconds of one training step that takes `whole`."""
+    names = [*spent, "everything else"]
+    values = [*spent.values(), max(whole - sum(spent.values()), 0.0)]
+    figure = new_figure(8, 0.36 * len(names) + 0.9)
+    ax = figure.subplots()
+    texts = [f"{value:.1f} ms, {value / whole:.0%}" for value in values]
+    shares = [value / whole for value in values]
+    lying_bars(ax, shares, names, [BLUES[2]] * len(spent) + [FAINT], texts)
+    ax.set_xlabel(f"share of a step of {whole:.0f} ms")
+    return figure
+
+
+@styled
+def over_seeds(panels: dict[str, dict], beside: dict[str, tuple] | None = None) -> Figure:
+    """A panel for each title, a row for each name: the seeds' values, their mean and deviation.
+
+    panels: title -> name -> values; beside, for some of the panels: title -> (what it is, name ->
+    one more value), drawn as a diamond.
+    """
+    names = list(next(iter(panels.values())))
+    figure = new_figure(3.7 * len(panels) + 1, 0.55 * len(names) + 1.5)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        for y, values in enumerate(rows.values()):
+            spread = np.std(values, ddof=1) if len(values) > 1 else None
+            ax.errorbar(np.mean(values), y, xerr=spread, fmt="|", color=BLUES[3], ms=18, mew=2.5)
+            ax.plot(values, [y] * len(values), "o", color=BLUES[1], ms=6, mec="white", mew=0.6)
+        what, others = (beside or {}).get(title, ("", {}))
+        for name, value in others.items():
+            ax.plot(value, names.index(name), "D", mfc="none", mec=MARK, mew=1.6, ms=7)
+        ax.set_title(title)
+        ax.set_xlabel(what and f"\N{WHITE DIAMOND} {what}", color=MARK)
+        ax.grid(axis="x")
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure

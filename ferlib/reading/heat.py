@@ -1,0 +1,87 @@
+"""Photographs in, their faces out, each beside itself under the heat of what speaks for it."""
+
+from dataclasses import asdict
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferlib import plots
+from ferlib.data import images
+from ferlib.errors import FerlibError, need
+from ferlib.evaluation.explain import grad_cam, occlusion
+from ferlib.faces.face import Face, crop
+from ferlib.faces.recognizer import Recognizer
+from ferlib.files import whole_file
+from ferlib.reading.inputs import PICTURES
+from ferlib.reading.job import Job
+from ferlib.reading.words import faces_line, free_stem, printable
+
+FAINT = 0.01  # a map that stays below this is drawn empty: hiding anything changes next to nothing
+
+
+class HeatJob(Job):
+    """One run of `ferlib explain`: reads, names and fails as `Job` does, and draws heat maps.
+
+    `out` is the folder for them; `emotion` a class, or None for each face's own; `crop` takes the
+    pictures for faces already; `hide` hides one place after another instead of asking gradients.
+    The recogniser's precision must be float32.
+    """
+
+    kinds = PICTURES
+
+    def __init__(
+        self,
+        fer: Recognizer,
+        out: str | Path,
+        emotion: str | None = None,
+        crop: bool = False,
+        hide: bool = False,
+        **how: Any,
+    ):
+        need("matplotlib", "plots", "a heat map")
+        if emotion is not None and emotion not in fer.classes:
+            known = ", ".join(fer.classes)
+            raise FerlibError(f"unknown emotion {emotion!r}: expected one of {known}")
+        super().__init__(fer, out, **how)
+        self.emotion, self.crop, self.hide = emotion, crop, hide
+        del self.answer["videos"]
+
+    def _picture(self, name: str) -> None:
+        picture = images.read_picture(name)
+        found, crops = self._faces(picture)
+        entry: dict[str, Any] = {"photo": name, "faces": [asdict(face) for face in found]}
+        self.answer["photos"].append(entry)
+        line = faces_line(name, found)
+        if found:
+            entry["drawn"] = self._overlay(name, found, crops)
+            line += f" -> {entry['drawn']}"
+        self.say(printable(line))
+
+    def _video(self, name: str, source: str | int) -> None:
+        raise FerlibError(f"{name} is a video: `ferlib explain` takes pictures", "not_a_picture")
+
+    def _faces(self, picture: np.ndarray) -> tuple[list[Face], list[np.ndarray]]:
+        """The faces, the largest first, and the crops that the net sees of them."""
+        size = picture.shape[1::-1]
+        boxes, sure = np.array([[0, 0, *size]]), np.ones(1)
+        if not self.crop:
+            boxes, sure = self.fer.find(picture)
+        crops = [picture if self.crop else crop(picture, box) for box in boxes]
+        rows = zip(boxes, sure, self.fer.classify(crops), strict=True)
+        return [self.fer.face(*row, size) for row in rows], crops
+
+    def _overlay(self, name: str, found: list[Face], crops: list[np.ndarray]) -> str:
+        """Write each face beside itself under its heat, titled by the emotion; gives the path."""
+        wanted = [self.emotion or face.emotion for face in found]
+        method = occlusion if self.hide else grad_cam
+        heats = sum(method(net, crops, info, wanted) for net, info in self.fer.nets)
+        heats[heats.max(axis=(1, 2)) < FAINT] = 0
+        pairs = zip(found, wanted, strict=True)
+        titles = [f"{emotion} {face.scores[emotion]:.0%}" for face, emotion in pairs]
+        figure = plots.explained(crops, heats, titles, columns=max(4, isqrt(len(crops))))
+        path = Path(f"{free_stem(Path(self.out), name)}.png")
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=200, bbox_inches="tight", pad_inches=0.1)
+        return str(path)

@@ -1,0 +1,13 @@
+"""Make MXNet 1.9.1 run, and run well, on today's Python, NumPy, CPU and GPU."""
+
+from ferlib._lazy import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "devices": ("contexts", "describe", "fast_bfloat16", "fast_int8"),
+        "cpu": ("cores",),
+        "mxnet": ("import_mxnet",),
+        "names": ("restore_names",),
+    },
+)

@@ -1,0 +1,70 @@
+"""The processor: its cores, its instruction sets, and AMX, which oneDNN must be told about."""
+
+import ctypes
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+
+def cores() -> int:
+    """Physical cores that this process may use (two hyperthreads share one AVX-512 unit)."""
+    allowed = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in allowed:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(path.read_text().strip() if path.exists() else str(cpu))
+    return max(1, len(siblings))
+
+
+_AMX_FLAGS = {"amx_tile", "amx_bf16", "amx_int8"}
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+_LIMIT = "DNNL_MAX_CPU_ISA"  # the bundled oneDNN 2.4.4 does not know ONEDNN_MAX_CPU_ISA
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets that Linux reports for the first processor."""
+    return frozenset(cpuinfo("flags").split())
+
+
+@cache
+def amx_granted() -> bool:
+    """Whether CPU and kernel let this process use AMX tiles; asks the kernel for them."""
+    if platform.machine() != "x86_64" or not cpu_flags() >= _AMX_FLAGS:
+        return False
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    return call(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+
+
+@cache
+def latch_amx(mx) -> bool:
+    """Let oneDNN choose AMX kernels; whether it may. It reads the variable at its first primitive.
+
+    The variable without the kernel's grant is a SIGILL, so it is gone again before any child
+    process could inherit it. A limit that the user set is kept, unless it would be that SIGILL.
+    """
+    granted, limit = amx_granted(), os.environ.get(_LIMIT, "")
+    if "AMX" in limit.upper() and not granted:
+        del os.environ[_LIMIT]
+        return False
+    if limit or not granted:
+        return granted and "AMX" in limit.upper()
+    os.environ[_LIMIT] = "AVX512_CORE_AMX"
+    try:
+        data, weight = mx.nd.ones((1, 16, 8, 8)), mx.nd.ones((16, 16, 3, 3))
+        mx.nd.Convolution(data, weight, kernel=(3, 3), num_filter=16, no_bias=True).wait_to_read()
+    finally:
+        del os.environ[_LIMIT]
+    return True
+
+
+@cache
+def cpuinfo(field: str) -> str:
+    """One field of the first processor, "" where Linux does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(field))
+    return next(found, "")

@@ -1,0 +1,62 @@
+"""What to train and answer on here; `ferlib info` prints what was found."""
+
+import os
+import platform
+import sys
+
+import numpy as np
+
+from ferlib.runtime.cpu import cores, cpu_flags, cpuinfo, latch_amx
+from ferlib.runtime.gpu import card_problem, cards, gpu_build
+from ferlib.runtime.mxnet import import_mxnet
+
+
+def fast_bfloat16() -> bool:
+    """Whether bfloat16 training beats float32 here, by what was measured.
+
+    With AMX 3 to 4 times float32. AMD's AVX512-BF16 (Zen 4 and later) gave 1.6 to 1.9 times
+    (benchmarks/augment.py, results/augment.json). Intel's without AMX was slower than float32.
+    """
+    amd = cpuinfo("vendor_id") == "AuthenticAMD" and "avx512_bf16" in cpu_flags()
+    return amd or latch_amx(import_mxnet())
+
+
+def fast_int8() -> bool:
+    """Whether this CPU multiplies eight-bit numbers in one step: VNNI (2019 and later), or AMX.
+
+    Without it oneDNN's int8 convolutions add in 16 bits, which can overflow.
+    """
+    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni"}) or latch_amx(import_mxnet())
+
+
+def contexts() -> list:
+    """The MXNet contexts to train on: every usable card, else [mx.cpu()]. Says why one is not."""
+    mx = import_mxnet()
+    if not gpu_build():
+        return [mx.cpu()]
+    problems = [card_problem(*card) for card in cards()]
+    for problem in filter(None, problems):
+        print(problem, file=sys.stderr)
+    return [mx.gpu(i) for i, problem in enumerate(problems) if problem is None] or [mx.cpu()]
+
+
+def describe() -> dict:
+    """What MXNet runs on here: device, precision, threads, AMX and the versions.
+
+    "precision" is what `ferlib train` uses, "inference" what answers are computed in where a net
+    has an int8 graph; weights are stored in float32.
+    """
+    mx = import_mxnet()
+    devices = contexts()
+    on_cpu = devices[0].device_type == "cpu"
+    return {
+        "device": "cpu" if on_cpu else f"{len(devices)} x {cards()[devices[0].device_id][0]}",
+        "precision": "bfloat16" if on_cpu and fast_bfloat16() else "float32",
+        "inference": "int8" if on_cpu and fast_int8() else "float32",
+        "amx": latch_amx(mx),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", cores())),
+        "cpu": f"{cpuinfo('model name') or platform.processor()}, {cores()} cores",
+        "mxnet": mx.__version__ + ("-cu112" if gpu_build() else ""),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,214 @@
+"""The loop: epochs of steps on batches, validation after each, a log, checkpoints, callbacks."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ferlib import runtime
+from ferlib.data.dataset import Dataset, fingerprint
+from ferlib.errors import FerlibError
+from ferlib.metrics import measure
+from ferlib.nets import registry, store
+from ferlib.nets.answer import predict
+from ferlib.nets.info import Info
+from ferlib.training import batches, checkpoints, teachers
+from ferlib.training.callbacks import Callback, Lines, Row
+from ferlib.training.loss import VoteLoss
+from ferlib.training.precision import for_training
+from ferlib.training.recipe import Recipe
+
+mx = runtime.import_mxnet()
+from mxnet import autograd, gluon  # noqa: E402  (after import_mxnet has prepared it)
+
+
+def fit(
+    learn: Dataset,
+    valid: Dataset,
+    recipe: Recipe,
+    folder: str | Path | None = None,
+    ctx: list | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> tuple[gluon.nn.HybridSequential, list[Row]]:
+    """Train by `recipe`; -> (net, log), the log a list of one dict an epoch.
+
+    Pictures of `learn` that the scheme cannot learn from are left out; `valid` is judged by those
+    whose class is agreed on. With a `folder`, every epoch is kept there as one rename, and the same
+    call after a kill goes on from it and ends with the same weights; `log.csv` there can be
+    plotted. `callbacks` are told of each batch and epoch; `progress` prints a line an epoch and
+    shows bars.
+    FerlibError when the classes differ, the pictures are too few, or the folder holds a run with
+    another recipe, precision or data, or is in use.
+    """
+    told = [*([Lines()] if progress else []), *callbacks]
+    with checkpoints.locked(folder and Path(folder)):
+        run = Run(recipe, ctx or runtime.contexts(), _learnable(learn, valid, recipe), valid)
+        if folder is not None:
+            checkpoints.resume(run, Path(folder))
+        for callback in told:
+            callback.on_start(run)
+        run.taught = teachers.answers(run, run.pictures, progress)
+        for epoch in range(len(run.log) + 1, recipe.epochs + 1):
+            if run.stopped:
+                break
+            run.log.append(_trained(run, epoch, told, progress))
+            if folder is not None:
+                checkpoints.keep(run, Path(folder))
+            for callback in told:
+                callback.on_epoch(run, run.log[-1])
+        for callback in told:
+            callback.on_end(run)
+    return run.net, run.log
+
+
+class Run:
+    """Net, trainer, pictures and log of one training run."""
+
+    def __init__(self, recipe: Recipe, ctx: list, learn: Dataset, valid: Dataset | None = None):
+        self.recipe, self.ctx, self.learn, self.valid = recipe, ctx, learn, valid
+        self.log: list[Row] = []
+        self.stopped = ""  # why, when a callback has asked for it
+        self.classes = learn.classes
+        self.network = recipe.network(len(learn.classes))
+        shape = self.network.size, self.network.channels
+        self.pictures = learn.array(*shape)
+        self.judged = None if valid is None else valid.array(*shape)
+        self.steps = len(learn) // recipe.batch_size  # an epoch
+        self.taught: np.ndarray | None = None  # the teachers' answers, float32 (N, K)
+        views = recipe.teacher_views
+        self.teachers = teachers.load_teachers(recipe, ctx[0], self.classes) if views else []
+        self.net = registry.create(self.network, ctx=ctx, seed=recipe.seed)
+        if recipe.start:
+            store.take_over(self.net, recipe.start)
+        self.fast, self.precision = for_training(self.net, recipe, ctx)
+        self.loss = VoteLoss(recipe.scheme)
+        self.loss.hybridize()
+        settings = recipe.optimiser_settings()
+        self.trainer = gluon.Trainer(self.net.collect_params(), recipe.optimiser, settings)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        data = fingerprint(self.learn, self.pictures)
+        data += fingerprint(self.valid, self.judged) if self.valid is not None else ""
+        known = asdict(self.recipe) | {"precision": self.precision, "data": data}
+        known["classes"] = list(self.classes)
+        return known | {"taught_by": teachers.taught_by(self.recipe, self.ctx[0])}
+
+    @property
+    def info(self) -> Info:
+        """How the net is to be used, before anything is fitted to it."""
+        return Info.of(self.network, self.classes, self.recipe.normalisation)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0 over all epochs."""
+        return self.recipe.rate(step, self.recipe.epochs * self.steps)
+
+    def stop(self, reason: str) -> None:
+        """End the run after this epoch."""
+        self.stopped = reason
+
+
+def _learnable(learn: Dataset, valid: Dataset, recipe: Recipe) -> Dataset:
+    """What of `learn` the scheme can learn from; FerlibError when that is no task for a net."""
+    if learn.classes != valid.classes:
+        ours, theirs = (", ".join(data.classes) for data in (learn, valid))
+        raise FerlibError(f"training has the classes {ours}; validation has {theirs}")
+    learn = learn.take(learn.trainable(recipe.scheme))
+    if len(learn) < recipe.batch_size:
+        raise FerlibError(
+            f"{len(learn)} pictures to train on are fewer than one batch of {recipe.batch_size}: "
+            f"use more data or a smaller batch size"
+        )
+    if len(np.unique(learn.shares.argmax(axis=1))) < 2:
+        raise FerlibError("all pictures to train on show one class: expected two or more")
+    return learn
+
+
+def _trained(run: Run, epoch: int, told: Sequence[Callback], progress: bool) -> Row:
+    """Train for one epoch -> its row of the log."""
+    started = time.perf_counter()
+    loss = _epoch(run, epoch, told, progress)
+    rate = run.steps * run.recipe.batch_size / (time.perf_counter() - started)
+    row = {"epoch": epoch, "lr": run.rate(epoch * run.steps), "images_per_s": round(rate, 1)}
+    return row | {"train_loss": round(loss, 5)} | _validation(run)
+
+
+def _epoch(run: Run, epoch: int, told: Sequence[Callback], progress: bool) -> float:
+    """One pass in a new order with new augmentation -> the mean loss of its pictures."""
+    order, targets = _drawn(run, epoch)
+
+    def made(number: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = order[number]
+        return batches.batch(run.pictures, rows, run.recipe, epoch, number), targets[rows]
+
+    total = mx.nd.zeros(1)
+    ready = batches.in_order(made, run.steps, batches.workers_for(run.ctx))
+    views = run.teachers and teachers.full_size(run.recipe, epoch)
+    for number, (batch, wanted) in enumerate(_bar(run, ready, epoch, progress)):
+        run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + number))
+        if views:
+            wanted = teachers.mixed(run, wanted, batch, number)
+        loss = step(run, batch, wanted)
+        total += loss
+        # Waiting keeps the picture work and the net's threads from fighting for the cores.
+        total.wait_to_read()
+        for callback in told:
+            callback.on_batch(run, epoch, number, loss)
+    mx.nd.waitall()
+    return float(total.asscalar()) / order.size
+
+
+def _drawn(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of each step (steps, batch_size), and all targets (N, K).
+
+    All chance comes from (seed, epoch): an epoch is the same after a restart.
+    """
+    recipe = run.recipe
+    rng = np.random.default_rng([recipe.seed, epoch])
+    mx.random.seed(int(rng.integers(2**31)))
+    targets = run.learn.targets(recipe.scheme, rng)
+    if run.taught is not None and not (run.teachers and teachers.full_size(recipe, epoch)):
+        targets = targets + recipe.teacher_share * (run.taught - targets)
+    order = rng.permutation(len(run.learn))[: run.steps * recipe.batch_size]
+    return order.reshape(run.steps, -1), targets
+
+
+def _bar(run: Run, ready, epoch: int, progress: bool) -> tqdm:
+    return tqdm(
+        ready,
+        desc=f"epoch {epoch}/{run.recipe.epochs}",
+        total=run.steps,
+        unit="img",
+        unit_scale=run.recipe.batch_size,
+        disable=None if progress else True,
+        leave=False,
+    )
+
+
+def step(run: Run, batch: np.ndarray, targets: np.ndarray):
+    """Forward, backward and update on every device -> the summed loss."""
+    xs = gluon.utils.split_and_load(batch, run.ctx)
+    ys = gluon.utils.split_and_load(targets, run.ctx)
+    with autograd.record():
+        losses = [run.loss(run.fast(x), y) for x, y in zip(xs, ys, strict=True)]
+    autograd.backward(losses)
+    run.trainer.step(len(batch))
+    return sum(loss.sum().as_in_context(mx.cpu()) for loss in losses)
+
+
+def _validation(run: Run) -> Row:
+    # Inference leaves convolution weights in oneDNN's own layout, and the next Nesterov update
+    # (MXNet 1.9.1) then decays the wrong elements. So a copy is judged, not the net in training.
+    judged = registry.create(run.network, ctx=run.ctx[:1])
+    pairs = zip(judged.collect_params().values(), run.net.collect_params().values(), strict=True)
+    for copy, original in pairs:
+        copy.set_data(original.data(run.ctx[0]))
+    found = measure(predict(judged, run.judged, run.info), run.valid)
+    return {"valid_loss": found.loss, "valid_accuracy": found.accuracy}

@@ -1,0 +1,91 @@
+"""Everything that decides which weights come out, besides the data and the machine."""
+
+from dataclasses import dataclass, field
+
+from ferlib import runtime
+from ferlib.data.augment import Augmentation
+from ferlib.data.labels import SCHEMES
+from ferlib.errors import FerlibError, check_choice
+from ferlib.nets import registry
+
+mx = runtime.import_mxnet()
+
+OPTIMISERS = ("nag", "sgd", "adam")
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. `lr` is the peak of the schedule, which begins with a linear warm-up."""
+
+    net: str = "vgg13lean"
+    scheme: str = "cross-entropy"  # one of `labels.SCHEMES`
+    epochs: int = 32
+    batch_size: int = 128
+    lr: float = 0.2
+    warmup: float = 0.1  # of all steps
+    momentum: float = 0.9  # of the first two optimisers
+    weight_decay: float = 5e-4
+    optimiser: str = "nag"  # Nesterov's momentum; or sgd, adam
+    schedule: str = "cosine"  # to 0; or linear to 0, or constant
+    channels: int = 0  # 1 for gray, 3 for RGB; 0: the net's own
+    normalise: str = ""  # the net's own when empty
+    seed: int = 0
+    precision: str = "auto"  # bfloat16 where it pays (`runtime.fast_bfloat16`), else float32
+    # Pairs: until that share of the epochs, pictures of that share of the net's side: two
+    # thirds of it are 4/9 of the work. What that costs in accuracy was not measured. Only for nets
+    # that take pictures of any size.
+    grow: tuple[tuple[float, float], ...] = ((0.5, 2 / 3), (0.75, 5 / 6))
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    start: str = ""  # prefix of weights of the same net to go on from, instead of chance
+    teacher: tuple[str, ...] = ()  # prefixes of nets whose mean answers are learnt too
+    teacher_share: float = 0.5  # of the targets; the rest are the votes
+    # At full size the teacher answers for each picture as the epoch has moved, worn and erased it
+    # (Beyer et al. 2022, "A good teacher is patient and consistent"), instead of once and for all.
+    # Of several teachers each batch asks the next, in the precision that is fastest here; fixed
+    # answers are the mean of all, upright and mirrored, in float32.
+    teacher_views: bool = False
+
+    def __post_init__(self):
+        check_choice("scheme", self.scheme, SCHEMES)
+        check_choice("optimiser", self.optimiser, OPTIMISERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        if self.channels not in (0, 1, 3):
+            raise FerlibError(f"{self.channels} channels: expected 1 (gray) or 3 (RGB)")
+        if self.teacher and self.scheme == "multi-target":
+            raise FerlibError(
+                "the scheme multi-target accepts some emotions whole, a teacher gives each a "
+                "share: choose another scheme, or no teacher"
+            )
+        if self.teacher_views and not self.teacher:
+            raise FerlibError("teacher views without a teacher: name one as well (--teacher)")
+
+    def network(self, classes: int | None = None) -> registry.Net:
+        """The declaration of the net to train, for so many classes."""
+        return registry.find(self.net, self.channels or None, classes)
+
+    @property
+    def normalisation(self) -> str:
+        return self.normalise or self.network().normalise
+
+    def size(self, epoch: int) -> int:
+        """The side of the pictures that an epoch (from 1 on) trains on, in pixels."""
+        net = self.network()
+        early = (part for share, part in self.grow if epoch <= share * self.epochs)
+        part = next(early, 1) if net.any_size else 1
+        return net.size if part == 1 else 8 * round(part * net.size / 8)  # whole after poolings
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of `steps` in all."""
+        warmup = int(self.warmup * steps)
+        if self.schedule == "constant":
+            return self.lr * min(1.0, (step + 1) / max(warmup, 1))
+        made = {"cosine": mx.lr_scheduler.CosineScheduler, "linear": mx.lr_scheduler.PolyScheduler}
+        power = {"pwr": 1} if self.schedule == "linear" else {}
+        how = {"base_lr": self.lr, "final_lr": 0.0, "warmup_steps": warmup}
+        return round(float(made[self.schedule](steps, **how, **power)(step)), 6)
+
+    def optimiser_settings(self) -> dict[str, float]:
+        """What the optimiser is made with."""
+        momentum = {} if self.optimiser == "adam" else {"momentum": self.momentum}
+        return {"learning_rate": self.lr, "wd": self.weight_decay} | momentum

@@ -1,0 +1,52 @@
+"""From data to the files of a trained net: what `ferlib train` does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ferlib import files, runtime
+from ferlib.data.dataset import Dataset
+from ferlib.nets import store
+from ferlib.nets.info import Info, Trained
+from ferlib.nets.places import check_prefix
+from ferlib.training.calibrate import described
+from ferlib.training.callbacks import Callback
+from ferlib.training.loop import fit
+from ferlib.training.recipe import Recipe
+
+
+def train_to(
+    prefix: str | Path,
+    learn: Dataset,
+    valid: Dataset,
+    recipe: Recipe,
+    folder: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    command: str = "",
+    named: Mapping[str, Any] | None = None,
+) -> Info:
+    """`fit`, calibrate on the validation split, and write the three files of `prefix`.
+
+    `folder` keeps checkpoints and log.csv (default: PREFIX-run). `command` and `named`, what a
+    person calls the recipe's teacher and start, are told in the JSON. Gives that as `Info`.
+    """
+    check_prefix(prefix)  # before hours of training
+    machine = runtime.describe() | {"commit": files.commit()}  # the commit before hours pass
+    count = int(learn.trainable(recipe.scheme).sum())
+    data = Path(learn.source).name
+    print(
+        f"training {recipe.net} on {count} pictures of {data}: "
+        f"{machine['device']}, {machine['threads']} threads, {machine['precision']}",
+        flush=True,
+    )
+    net, log = fit(learn, valid, recipe, folder or f"{prefix}-run", callbacks=callbacks)
+    network = recipe.network(len(learn.classes))
+    info = Info.of(network, learn.classes, recipe.normalisation)
+    info = described(net, info, valid, recipe.seed)
+    known = asdict(recipe) | dict(named or {})
+    trained = Trained(command, date.today().isoformat(), data, count, known, machine)
+    info = replace(info, epochs=len(log), trained=trained)
+    store.save(net, prefix, info)
+    return info
