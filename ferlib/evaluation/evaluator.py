@@ -38,9 +38,9 @@ def evaluate(
 
     `faces`: "crop" takes the pictures for crops framed as FER2013's, "find" looks for the largest
     face, and none found is a wrong answer; "auto" crops small squares (`framing.CROP_SIDE`) and
-    finds faces in the rest. `emotions` names the answers that are allowed (default: all classes); `raw` gives
-    the net as it was trained, without its bias and temperature; `precision` is that of
-    `store.load`. `out` is a CSV to write, one row a picture. `known` is FER2013, whose training
+    finds faces in the rest. `emotions` names the answers that are allowed (default: all
+    classes); `raw` gives the net as it was trained, without its bias and temperature; `precision`
+    is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is FER2013, whose training
     pictures are told apart in other data sets.
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """

@@ -17,8 +17,6 @@ from ferlib.errors import FerlibError
 
 # Of the log: epoch, lr, images_per_s, train_loss, valid_loss, valid_accuracy.
 Row = dict[str, float]
-    str, float
-]  # of the log: epoch, lr, images_per_s, train_loss, valid_loss, valid_accuracy
 
 
 class Callback:
