@@ -15,18 +15,19 @@ export HOME := $(CURDIR)/build/home
 $(shell mkdir -p build/home)
 endif
 
-.PHONY: help setup tutorial test lab serve stop bench speedrun pythons lint format clean
+.PHONY: help setup tutorial test quick lab serve stop bench speedrun pythons lint format clean
 
 help:
 	@echo "make tutorial   run every notebook on drawn faces, pack the weights, serve them, ask once"
 	@echo "make test       run the tests"
+	@echo "make quick      run those that take under a second"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      pack the shipped weights and serve them (PORT=8080)"
 	@echo "make stop       stop the server"
 	@echo "make bench      run the benchmarks and write results/"
 	@echo "make speedrun   train against the clock, on the real data in FERLIB_DATA"
 	@echo "make pythons    try ferlib on every Python and NumPy found on this machine"
-	@echo "make lint       check style;  make format  mends it"
+	@echo "make lint       check style, types and imports;  make format  mends the style"
 	@echo "make setup      make .venv and install the pinned packages (the others do it when needed)"
 	@echo "make clean      remove .venv and what was built; runs/ and data/ stay"
 	@echo ""
@@ -41,6 +42,9 @@ tutorial: setup
 test: setup
 	@echo "tests: running"
 	@$(PY) -m pytest -q -rs
+
+quick: setup
+	@$(PY) -m pytest -q -m "not slow"
 
 lab: setup
 	@$(PY) -m jupyter lab notebooks
@@ -64,6 +68,8 @@ pythons: setup
 lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-cache | tail -n 4
 
 format: setup
 	@$(PY) -m ruff check --fix .

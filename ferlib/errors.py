@@ -1,5 +1,6 @@
 """The one exception that stands for a mistake its reader can mend."""
 
+from collections.abc import Collection
 from importlib.util import find_spec
 
 
@@ -14,7 +15,7 @@ class FerlibError(ValueError):
         self.code = code
 
 
-def check_choice(what: str, value: str, choices) -> None:
+def check_choice(what: str, value: str, choices: Collection[str]) -> None:
     """FerlibError unless `value` is one of the choices, which it names."""
     if value not in choices:
         raise FerlibError(f"unknown {what} {value!r}: expected one of {', '.join(choices)}")

@@ -14,7 +14,7 @@ from ferlib.errors import FerlibError
 
 
 @contextlib.contextmanager
-def whole_file(path) -> Iterator[Path]:
+def whole_file(path: str | Path) -> Iterator[Path]:
     """Where to write a file that gets its name only once it is whole; see `whole_files`."""
     with whole_files(path) as (partial,):
         yield partial
@@ -51,7 +51,18 @@ def whole_files(*paths) -> Iterator[list[Path]]:
         raise
 
 
-def make_folder(folder) -> list[Path]:
+class _Tried(Exception):
+    """The attempt has worked."""
+
+
+def check_place(path: str | Path) -> None:
+    """FerlibError unless a file can be written there; nothing of the attempt stays."""
+    with contextlib.suppress(_Tried), whole_file(path) as partial:
+        partial.touch()
+        raise _Tried
+
+
+def make_folder(folder: str | Path) -> list[Path]:
     """Make a folder and those it lies in; gives the new ones, the innermost first."""
     folder = Path(folder)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
@@ -62,7 +73,7 @@ def make_folder(folder) -> list[Path]:
     return made
 
 
-def not_written(path, error: OSError) -> FerlibError:
+def not_written(path: str | Path, error: OSError) -> FerlibError:
     """What to tell about a file that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         why = "the disk is full.\nMake room, or choose another place"

@@ -1,6 +1,6 @@
 """How well probabilities agree with what people saw: pure NumPy, on arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -95,7 +95,9 @@ def agreement(correct: np.ndarray, votes: np.ndarray, truth: np.ndarray) -> list
     rows = []
     for low, high in pairwise(AGREEING):
         there = (cast >= low) & (cast < high)
-        means = (round(float(x[there].mean()), 5) if there.any() else None for x in (correct, cast))
+        means: Iterable = (
+            round(float(x[there].mean()), 5) if there.any() else None for x in (correct, cast)
+        )
         rows.append({"from": low, "below": high, "n": int(there.sum())})
         rows[-1] |= dict(zip(("net", "voter"), means, strict=True))
     return rows

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from ferlib.data.labels import EMOTIONS
 
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
 
 
-def add_command(commands, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+def add_command(commands: Any, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
     """A subcommand that calls `run` with its arguments."""
     command = commands.add_parser(name, help=text, description=text, formatter_class=Formatter)
     command.set_defaults(run=run, refuse=command.error)

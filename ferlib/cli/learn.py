@@ -1,8 +1,9 @@
 """ferlib prepare, train, quantize, models, info."""
 
-import sys
+from argparse import Namespace
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from ferlib.cli.arguments import (
     MAPPING,
@@ -17,11 +18,13 @@ from ferlib.cli.arguments import (
 )
 from ferlib.data.labels import EMOTIONS, SCHEMES
 from ferlib.errors import FerlibError
+from ferlib.files import check_place
+from ferlib.nets.places import check_prefix, find_weights, stored_files
 
 # What loads MXNet is imported where it runs: `ferlib --help` must not wait for it.
 
 
-def prepare(args) -> dict:
+def prepare(args: Namespace) -> dict:
     from ferlib.data import account, fer2013
 
     data = fer2013.prepare(args.fer2013, args.ferplus, args.out)
@@ -29,35 +32,43 @@ def prepare(args) -> dict:
     return {protocol: account.account(data, protocol) for protocol in data.votes}
 
 
-def train(args) -> dict:
+def train(args: Namespace) -> dict:
     from ferlib import training
 
     recipe = _recipe(args)
     network = recipe.network()
-    learn, valid = _splits(args, network.size, network.channels)
     folder = Path(args.run_folder or f"{args.out}-run")
+    check_prefix(args.out)
+    check_place(folder / "log.csv")
+    learn, valid = _splits(args, network.size, network.channels)
     told = [training.EarlyStop(args.patience)] if args.patience else []
     # The nets a training took from, as the user named them, not where they were found.
     named = {"teacher": args.teacher or [], "start": args.start or ""}
-    command = "ferlib " + " ".join(sys.argv[1:])
-    info = training.train_to(args.out, learn, valid, recipe, folder, told, command, named)
+    info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command, named)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
     return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
 
 
 def _recipe(args):
     """FerlibError for what does not exist, before any data is read."""
-    from ferlib import nets, training
+    from ferlib import training
 
     given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
-    given["teacher"] = tuple(str(nets.find_weights(each)) for each in args.teacher or ())
-    given["start"] = None if args.start is None else str(nets.find_weights(args.start))
+    given["teacher"] = tuple(map(_stored, args.teacher or ()))
+    given["start"] = None if args.start is None else _stored(args.start)
     for name in ("teacher_share", "teacher_views"):
         if getattr(args, name) is not None and not args.teacher:
             args.refuse(f"--{name.replace('_', '-')} needs --teacher")
     recipe = training.Recipe(**{key: value for key, value in given.items() if value is not None})
     recipe.network()
     return recipe
+
+
+def _stored(weights: str) -> str:
+    """The prefix of weights that are there."""
+    prefix = find_weights(weights)
+    stored_files(prefix)
+    return str(prefix)
 
 
 def _splits(args, size: int, channels: int) -> list:
@@ -78,13 +89,14 @@ def _splits(args, size: int, channels: int) -> list:
     return [framed(data.split(split), **how) for split in ("train", "valid")]
 
 
-def quantize(args) -> dict:
+def quantize(args: Namespace) -> dict:
     from ferlib import nets
     from ferlib.data.sources import DRAWN, open_data
     from ferlib.evaluation import rounding
 
-    prefix = nets.find_weights(args.weights)
+    prefix = find_weights(args.weights)
     _, info = nets.load(prefix)
+    check_prefix(prefix)
     data = open_data(DRAWN if args.sample else args.data, own=info.classes != EMOTIONS)
     learn, valid = data.split("train"), data.split("valid")
     if valid.classes != info.classes:
@@ -97,7 +109,7 @@ def quantize(args) -> dict:
     return {"int8": str(path)} | asdict(found)
 
 
-def models(args) -> dict:
+def models(args: Namespace) -> dict:
     from ferlib import nets
 
     found = {}
@@ -109,7 +121,7 @@ def models(args) -> dict:
     return found
 
 
-def info(args) -> dict:
+def info(args: Namespace) -> dict:
     from ferlib import runtime
 
     found = runtime.describe()
@@ -118,7 +130,7 @@ def info(args) -> dict:
     return found
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Any) -> None:
     command = add_command(commands, "prepare", prepare, "read FER2013 and its FER+ votes, once")
     add = command.add_argument
     add("--fer2013", required=True, metavar="FILE", help="fer2013.tar.gz, a .csv of FER2013")

@@ -12,7 +12,9 @@ from ferlib.errors import FerlibError
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; 0 done, 1 failed, 2 wrong usage. A user's mistake is two plain lines."""
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = _parser().parse_args(words)
+    args.command = " ".join(["ferlib", *words])  # what a trained net's JSON tells
     try:
         result = args.run(args)
         if args.json and result is not None:

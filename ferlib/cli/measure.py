@@ -1,18 +1,23 @@
 """ferlib evaluate."""
 
 import json
+from argparse import Namespace
+from typing import Any
 
 from ferlib.cli.arguments import MAPPING, PROTOCOLS, add_command, add_weights, emotions, mapping
 from ferlib.errors import FerlibError
+from ferlib.nets.places import find_weights, stored_files
 
 ONLY_FOLDERS = ("kind", "faces", "map", "emotions", "out")
 ONLY_SPLITS = ("split", "protocol")
 
 
-def evaluate(args) -> dict | None:
+def evaluate(args: Namespace) -> dict | None:
+    _check_together(args)
+    for weights in args.weights or [None]:  # before data are read, which can take minutes
+        stored_files(find_weights(weights))
     from ferlib.evaluation import evaluate
 
-    _check_together(args)
     how = {"flip": args.tta == "flip", "precision": args.precision}
     if args.folder is None:
         report = evaluate(_split(args), args.weights, "crop", **how)
@@ -40,7 +45,6 @@ def _folder(args):
     """The pictures with the classes of the net that is to read them."""
     from ferlib.data import folders
     from ferlib.nets.info import Info
-    from ferlib.nets.places import find_weights, stored_files
 
     first = args.weights[0] if args.weights else None
     classes = Info.read(stored_files(find_weights(first))[2]).classes
@@ -57,7 +61,8 @@ def _known(args):
 def _check_together(args) -> None:
     """Exit 2 where an option of splits meets --folder, or one of folders has none."""
     if args.folder is None:
-        only, says = ONLY_FOLDERS, "works only with --folder"
+        only: tuple[str, ...] = ONLY_FOLDERS
+        says = "works only with --folder"
     else:
         only, says = ONLY_SPLITS, "does not go with --folder, which has its own labels"
     given = [name for name in only if getattr(args, name) is not None]
@@ -65,7 +70,7 @@ def _check_together(args) -> None:
         args.refuse(f"--{given[0]} {says}")
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Any) -> None:
     about = "measure a net on a split, or on a folder"
     command = add_command(commands, "evaluate", evaluate, about)
     add = command.add_argument

@@ -1,12 +1,14 @@
 """ferlib predict, explain."""
 
 import json
+from argparse import Namespace
+from typing import Any
 
 from ferlib.cli.arguments import add_command, add_weights, amount, number
 from ferlib.data.labels import EMOTIONS
 
 
-def predict(args) -> None:
+def predict(args: Namespace) -> None:
     from ferlib import Recognizer
     from ferlib.reading import Job
 
@@ -19,7 +21,7 @@ def predict(args) -> None:
     _finished(Job(fer, **writes, **how), args, args.camera)
 
 
-def explain(args) -> None:
+def explain(args: Namespace) -> None:
     from ferlib import Recognizer
     from ferlib.reading import HeatJob
 
@@ -43,7 +45,7 @@ def _nothing(_line: str) -> None:
     """Standard output is for something else."""
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Any) -> None:
     about = "read the emotions in photographs and videos"
     command = add_command(commands, "predict", predict, about)
     add = command.add_argument

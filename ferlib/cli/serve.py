@@ -1,9 +1,12 @@
 """ferlib pack, serve, stop."""
 
+from argparse import Namespace
+from typing import Any
+
 from ferlib.cli.arguments import add_command, port
 
 
-def pack(args) -> dict:
+def pack(args: Namespace) -> dict:
     from ferlib.serving import archive
 
     path = archive.pack(args.weights, args.out)
@@ -11,7 +14,7 @@ def pack(args) -> dict:
     return {"archive": str(path)}
 
 
-def serve(args) -> dict:
+def serve(args: Namespace) -> dict:
     from ferlib.serving import server
 
     print("starting Multi Model Server: a few seconds", flush=True)
@@ -22,7 +25,7 @@ def serve(args) -> dict:
     return {"address": started.address, "port": started.port, "logs": started.logs}
 
 
-def stop(args) -> dict:
+def stop(args: Namespace) -> dict:
     from ferlib.serving import server
 
     stopped = [one.port for one in server.stop(args.port)]
@@ -31,7 +34,7 @@ def stop(args) -> dict:
     return {"stopped": stopped}
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Any) -> None:
     about = "pack a net into an archive for Multi Model Server"
     command = add_command(commands, "pack", pack, about)
     add = command.add_argument

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ferlib.data.labels import EMOTIONS
 from ferlib.errors import FerlibError
@@ -26,7 +27,7 @@ REST = {
 }  # fmt: skip
 
 # What each emotion adds at full strength; several ways to show one emotion are several rows.
-EXPRESSIONS = {
+EXPRESSIONS: dict[str, list[dict[str, float]]] = {
     "neutral": [{}],
     "happiness": [
         {"mouth_curve": 0.15, "mouth_width": 0.15, "lip_lower": 0.20, "teeth": 0.45, "tongue": 0.6,
@@ -102,15 +103,15 @@ class Pen:
         points = np.asarray(points, dtype=np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
         return np.rint(points * 16).astype(np.int32)  # 4 fractional bits: smooth at every size
 
-    def fill(self, points, shade: float) -> None:
+    def fill(self, points: ArrayLike, shade: float) -> None:
         cv2.fillPoly(self.canvas, [self._pixels(points)], int(shade), cv2.LINE_AA, 4)
 
-    def line(self, points, shade: float, width: float) -> None:
+    def line(self, points: ArrayLike, shade: float, width: float) -> None:
         pixels = max(1, round(width * np.hypot(*self.matrix[:, 0])))
         points = [self._pixels(points)]
         cv2.polylines(self.canvas, points, False, int(shade), pixels, cv2.LINE_AA, 4)
 
-    def dot(self, x: float, y: float, radius, shade: float) -> None:
+    def dot(self, x: float, y: float, radius: float | tuple[float, float], shade: float) -> None:
         """A circle, or an ellipse when radius is (horizontal, vertical)."""
         self.fill(arc(x, y, radius), shade)
 
@@ -120,7 +121,9 @@ class Pen:
         return Pen(self.canvas, np.column_stack([self.matrix[:, :2], shifted]))
 
 
-def arc(x: float, y: float, radius, start: float = 0, stop: float = 360) -> np.ndarray:
+def arc(
+    x: float, y: float, radius: float | tuple[float, float], start: float = 0, stop: float = 360
+) -> np.ndarray:
     """Points (40, 2) on an ellipse, anticlockwise from `start` to `stop` in degrees."""
     angle = np.radians(np.linspace(start, stop, 40))
     return np.column_stack([np.cos(angle), np.sin(angle)]) * radius + (x, y)

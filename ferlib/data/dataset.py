@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from ferlib import files
@@ -135,21 +136,21 @@ class Dataset:
     def _row(self, row: int) -> int:
         return row if self.rows is None else int(self.rows[row])
 
-    def take(self, rows) -> "Dataset":
+    def take(self, rows: ArrayLike) -> "Dataset":
         """The pictures of some rows, int (n,) or bool (N,), with all that is known of them."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         stored = self.pictures
         pictures = stored.take(rows) if isinstance(stored, Files) else stored[rows]
         old = np.arange(len(self)) if self.rows is None else self.rows
-        chosen = {"names": self.names, "groups": self.groups}
         return replace(
             self,
             pictures=pictures,
             labels=self.labels[rows],
             rows=old[rows],
             parts=None if self.parts is None else self.parts[rows],
-            **{key: seq and [seq[row] for row in rows] for key, seq in chosen.items()},
+            names=self.names and [self.names[row] for row in rows],
+            groups=self.groups and [self.groups[row] for row in rows],
         )
 
     def split(self, split: str) -> "Dataset":
@@ -223,10 +224,12 @@ def _scattered(name: str) -> bytes:
     return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
 
 
-def fingerprint(data: Dataset, pictures) -> str:
+def fingerprint(data: Dataset, pictures: "np.ndarray | Resized") -> str:
     """Of the pictures as `array` gave them and of the labels; of files by name, size and time."""
     if isinstance(pictures, np.ndarray):
         return files.fingerprint(pictures, data.labels)
+    if isinstance(data.pictures, np.ndarray):  # in memory, but of another size
+        return files.fingerprint(data.pictures, data.labels)
     stats = [(path, Path(path).stat()) for path in data.pictures.paths]
     known = repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats])
     return files.fingerprint(np.frombuffer(known.encode(errors="replace"), np.uint8), data.labels)

@@ -38,7 +38,13 @@ from ferlib.errors import FerlibError, check_choice
 from ferlib.files import cache_folder, whole_file
 
 PROTOCOLS = ("fer2013new.csv", "label.csv")
-FORMS = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv", "train.csv")
+FORMS: tuple[str, ...] = (
+    "fer2013.csv",
+    "fer2013.tar.gz",
+    "fer2013.tar",
+    "icml_face_data.csv",
+    "train.csv",
+)
 FORMS += ("test.csv", "fer2013/fer2013.csv")
 KEEPS = ("majority", "usable", "all")
 PREPARED = "fer2013.npz"
@@ -97,9 +103,14 @@ class Fer2013:
         if without_duplicates:
             chosen &= ~self.also_in(*SPLITS[part + 1 :])
         rows = np.flatnonzero(chosen)
-        about = {"split": split, "protocol": protocol}
-        known = {"source": self.source, "form": "fer2013", "rows": rows, "about": about}
-        return Dataset(self.pictures[rows], votes[rows], **known)
+        return Dataset(
+            self.pictures[rows],
+            votes[rows],
+            source=self.source,
+            form="fer2013",
+            rows=rows,
+            about={"split": split, "protocol": protocol},
+        )
 
     def votes_of(self, protocol: str) -> np.ndarray:
         """uint8 (N, 10) votes of one of PROTOCOLS; FerlibError where these data lack it."""
@@ -308,7 +319,7 @@ def _keep(path: Path, data: Fer2013, key: str, otherwise: str) -> None:
 
 def sample_data() -> Fer2013:
     """`ferlib.data.sample`'s drawn faces, drawn once and kept in the user's cache folder."""
-    code = b"".join(Path(module.__file__).read_bytes() for module in (sample, cartoon))
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (sample, cartoon))
     version = hashlib.sha256(code).hexdigest()[:16]
     kept = cache_folder() / f"sample-{version}.npz"
     try:

@@ -123,10 +123,10 @@ class _Names:
 
     def take_all(self, folders: list[Path]) -> None:
         """Where any name is a class: those of the folders with pictures, in their order."""
-        named = sorted({sub.name for sub in folders if pictures(sub, Found(""))})
-        named = [name for name in named if name.lower() not in self.given]
-        self.classes = tuple(named)
-        self.words |= {name.lower(): number for number, name in enumerate(named)}
+        held = sorted(sub.name for sub in folders if pictures(sub, Found("")))
+        named = {name.lower(): name for name in reversed(held)}  # splits may differ in case
+        self.classes = tuple(named[key] for key in sorted(named) if key not in self.given)
+        self.words |= {name.lower(): number for number, name in enumerate(self.classes)}
 
     def __getitem__(self, name: str) -> int | None:
         return next((self.words[key] for key in _keys(name) if key in self.words), None)
@@ -140,9 +140,9 @@ def _plain(folder: Path, names: _Names) -> Found:
     unused = set(names.given) - {key for sub in inside for key in _keys(sub.name)}
     if unused:
         raise FerlibError(f"{folder} has no folder called {min(unused)}: nothing to map")
-    found = Found("folders", names.classes)
+    found = Found("folders", names.classes or ())
     for sub in inside:
-        take(found, sub, names[sub.name], _part(sub.parent.name))
+        take(found, sub, names[sub.name], 0 if sub.parent == folder else _part(sub.parent.name))
     stray = [file for place in around for file in pictures(place, found)]
     found.skipped += [(str(file), "in no class's folder") for file in stray]
     return found

@@ -24,7 +24,15 @@ SIDE = 48  # of the pictures in ckextended.csv
 
 # The data sets' own codes, in their order.
 _CKPLUS = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
-_CKEXTENDED = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+_CKEXTENDED: tuple[str, ...] = (
+    "anger",
+    "disgust",
+    "fear",
+    "happiness",
+    "sadness",
+    "surprise",
+    "neutral",
+)
 _CKEXTENDED += ("contempt",)  # the others are FER2013's
 _JAFFE = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral"}
 _JAFFE |= {"SA": "sadness", "SU": "surprise"}

@@ -44,7 +44,7 @@ class Found:
     damaged: list[tuple[str, str]] = field(default_factory=list)
     pixels: np.ndarray | None = None
 
-    def add(self, path, label: int, part: int = 0, person: str = "") -> None:
+    def add(self, path: str | Path, label: int, part: int = 0, person: str = "") -> None:
         self.paths.append(str(path))
         self.labels.append(label)
         self.parts.append(part)

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import warnings
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,13 +16,23 @@ from ferlib.errors import FerlibError, check_choice
 
 NORMALISATIONS = ("standardise", "equalise")
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
+# A person's picture in any of the forms that people have it in.
+Photo = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray
 MAX_PIXELS = 40_000_000  # 120 MB as RGB; a bomb's header is refused before anything is decoded
+
+
+class Crops(Protocol):
+    """Pictures as a net is given them: an array, a list of arrays, or what reads them by rows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Any: ...
 
 
 # ---------------------------------------------------------------- a person's picture
 
 
-def read_picture(source) -> np.ndarray:
+def read_picture(source: Photo) -> np.ndarray:
     """A path, bytes, PIL image or RGB/gray array -> uint8 (H, W, 3), upright by its EXIF tag.
 
     The first frame of an animation, 16-bit scaled to 8, transparency laid on white.
@@ -121,7 +132,7 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- crops -> the net's input
 
 
-def prepare(crops, size: int, normalise: str, channels: int = 1) -> np.ndarray:
+def prepare(crops: Crops, size: int, normalise: str, channels: int = 1) -> np.ndarray:
     """Gray or RGB uint8 crops, an array or a list of arrays -> float32 (N, channels, size, size).
 
     What training, evaluation and the server all call: the same picture gives the same array, to
@@ -130,7 +141,7 @@ def prepare(crops, size: int, normalise: str, channels: int = 1) -> np.ndarray:
     return normalised(resize(crops, size, channels), normalise)
 
 
-def resize(crops, size: int, channels: int = 1) -> np.ndarray:
+def resize(crops: Crops, size: int, channels: int = 1) -> np.ndarray:
     """Gray or RGB uint8 crops -> uint8 (N, size, size), or (N, size, size, 3) for 3 channels.
 
     Untouched where they are all of that form.
@@ -139,8 +150,8 @@ def resize(crops, size: int, channels: int = 1) -> np.ndarray:
     if isinstance(crops, np.ndarray) and crops.shape[1:] == shape:
         return crops
     out = np.empty((len(crops), *shape), np.uint8)
-    for row, crop in enumerate(crops):
-        picture = _in_channels(np.asarray(crop), channels)
+    for row in range(len(crops)):
+        picture = _in_channels(np.asarray(crops[row]), channels)
         if picture.shape[:2] != (size, size):
             # Pillow's bilinear filter widens as it shrinks, so large crops do not alias.
             whole = Image.fromarray(picture)

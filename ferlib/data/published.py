@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -68,13 +69,13 @@ def _unpacked(raw: io.BufferedReader, path: Path) -> Lines:
     if not mode:
         yield from _lines(raw, newline="\n")
         return
-    with tarfile.open(fileobj=raw, mode=mode) as archive:
+    with tarfile.open(fileobj=raw, mode=mode) as archive:  # type: ignore[call-overload]
         yield from _lines(_member(archive, path), newline="\n")
         while archive.fileobj.read(1 << 19):  # to the checksum at the end: it tells of damage
             pass
 
 
-def _member(archive: tarfile.TarFile, path: Path) -> io.BufferedIOBase:
+def _member(archive: tarfile.TarFile, path: Path) -> Any:
     for member in archive:
         if member.isfile() and Path(member.name).name == "fer2013.csv":
             return archive.extractfile(member)
@@ -201,7 +202,7 @@ def _quoted(line: str) -> list[str]:
 # ---------------------------------------------------------------- what both are made of
 
 
-def _lines(raw: io.BufferedIOBase, newline: str | None = None) -> Lines:
+def _lines(raw: Any, newline: str | None = None) -> Lines:
     """Every line with its number; a carriage return ends one, too, unless `newline` does."""
     with io.TextIOWrapper(raw, "utf-8-sig", "replace", newline) as text:
         yield from enumerate(iter(lambda: text.readline(_LONGEST), ""), start=1)

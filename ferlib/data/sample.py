@@ -6,7 +6,7 @@ FER+ do. `write` stores both in the published formats of fer2013.csv and fer2013
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,7 +135,7 @@ def write(folder: str | Path, n: Sequence[int] = (3000, 400, 400), seed: int = 0
     votes_header = ["Usage", "Image name", *EMOTIONS, "unknown", "NF"]
     pictures = zip(rows.classes, pixels, usage, strict=True)
     ten = zip(usage, rows.names, *rows.votes.T, strict=True)
-    tables = {
+    tables: dict[str, Iterable] = {
         "fer2013.csv": chain([("emotion", "pixels", "Usage")], pictures),
         "fer2013new.csv": chain([votes_header], ten),
     }

@@ -40,8 +40,8 @@ def evaluate(
     face, and none found is a wrong answer; "auto" crops small squares (`framing.CROP_SIDE`) and
     finds faces in the rest. `emotions` names the answers that are allowed (default: all
     classes); `raw` gives the net as it was trained, without its bias and temperature; `precision`
-    is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is FER2013, whose training
-    pictures are told apart in other data sets.
+    is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is FER2013, whose
+    training pictures are told apart in other data sets.
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """
     check_choice("way to faces", faces, FACES)
@@ -108,6 +108,10 @@ class _Reading:
             self.scores |= dict(zip(self.crops, scores, strict=True))
             self.crops.clear()
 
+    def stacked(self, rows: list[int]) -> np.ndarray:
+        """The scores of rows with a face, (n, K)."""
+        return np.stack([scores for row in rows if (scores := self.scores[row]) is not None])
+
     @property
     def rows(self) -> list[int]:
         """Those that could be read, in order."""
@@ -150,7 +154,7 @@ def _report(read: _Reading, allowed: np.ndarray, known: Fer2013 | None) -> Repor
         precision=", ".join(sorted({*read.fer.precisions})),
         emotions=[data.classes[k] for k in np.flatnonzero(allowed)],
         n=len(rows),
-        accuracy=_mean(guess == truth),
+        accuracy=round(float((guess == truth).mean()), 5),
         **vars(recall(guess, truth, data.classes)),
         counts=dict(zip(data.classes, counts, strict=True)),
         cropped=len(read.cropped),
@@ -162,7 +166,7 @@ def _report(read: _Reading, allowed: np.ndarray, known: Fer2013 | None) -> Repor
         adapted=_adapted(read, allowed) if allowed.all() or data.kind == "class" else None,
     )
     if found.all() and allowed.all():
-        report.add(measure(np.stack([read.scores[row] for row in rows]), data.take(rows)))
+        report.add(measure(read.stacked(rows), data.take(rows)))
     return report
 
 
@@ -215,10 +219,10 @@ def _adapted(read: _Reading, allowed: np.ndarray) -> Adapted | None:
 
     None where the weights do not tell their usual frequencies, or the pictures are too few.
     """
-    usual = [info.shares for _, info in read.fer.nets]
+    usual: list = [info.shares for _, info in read.fer.nets]
     if not all(usual) or len(read.seen) < ENOUGH:
         return None
-    scores = np.stack([read.scores[row] for row in read.seen]) * allowed
+    scores = read.stacked(read.seen) * allowed
     scores = adapt(scores.astype(float), np.mean(usual, axis=0))
     correct = scores.argmax(axis=1) == read.data.truth[read.seen]
     shares = scores.mean(axis=0).round(4).tolist()
@@ -240,7 +244,7 @@ def _checked_file(out: str | Path | None) -> Path | None:
 
 def _write_answers(out: Path, read: _Reading, allowed: np.ndarray) -> None:
     # Names need not be Unicode on Linux: they come out as the bytes that they are.
-    how = {"newline": "", "errors": "surrogateescape", "encoding": "utf-8"}
+    how: dict = {"newline": "", "errors": "surrogateescape", "encoding": "utf-8"}
     with whole_file(out) as partial, open(partial, "w", **how) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["path", "truth", "answer", *read.data.classes])

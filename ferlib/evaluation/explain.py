@@ -138,7 +138,9 @@ def _chosen(emotion, count: int, classes: Sequence[str]) -> np.ndarray | None:
 
 def _enlarged(cells: np.ndarray, size: int) -> np.ndarray:
     """Maps (N, h, w) -> float32 (N, size, size), what speaks against cut off, the maximum 1."""
-    wide = [Image.fromarray(row).resize((size, size), Image.BICUBIC) for row in cells.clip(0)]
+    wide = [
+        Image.fromarray(row).resize((size, size), Image.Resampling.BICUBIC) for row in cells.clip(0)
+    ]
     heats = np.stack([np.asarray(picture) for picture in wide]).clip(0)
     return heats / np.maximum(heats.max(axis=(1, 2), keepdims=True), 1e-12)
 

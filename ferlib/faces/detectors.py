@@ -100,7 +100,7 @@ def haar() -> Detector:
     return detect
 
 
-def yunet(model) -> Detector:
+def yunet(model: str | Path) -> Detector:
     """OpenCV's FaceDetectorYN with a YuNet ONNX file of yours (OpenCV Zoo has one)."""
     path = Path(model)
     if not path.is_file():

@@ -11,6 +11,7 @@ from math import ceil
 from PIL import Image, ImageDraw, ImageFont
 
 from ferlib.data import images
+from ferlib.data.images import Photo
 from ferlib.data.labels import colours
 from ferlib.faces.face import Face
 
@@ -21,7 +22,7 @@ _GAP = 3  # pixels between a box and what belongs to it
 Corners = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-def draw(photo, faces: Sequence[Face]) -> Image.Image:
+def draw(photo: Photo, faces: Sequence[Face]) -> Image.Image:
     """An RGB copy of the photograph with its faces marked. Raises FerlibError for no picture."""
     picture = Image.fromarray(images.read_picture(photo))
     pen, font = ImageDraw.Draw(picture, "RGBA"), cache(ImageFont.load_default)
@@ -37,9 +38,9 @@ def draw(photo, faces: Sequence[Face]) -> Image.Image:
     for face, (label, unit) in zip(faces, labels, strict=True):
         panel = _bars_size(pen, face, unit, font(unit))
         places = [*_beside(face.box, panel), *_beside(_around(face.box, label), panel)]
-        if place := _free(places, picture.size, taken):
-            taken.append(place)
-            _draw_bars(pen, face, place, unit, font(unit))
+        if room := _free(places, picture.size, taken):
+            taken.append(room)
+            _draw_bars(pen, face, room, unit, font(unit))
     return picture
 
 

@@ -34,12 +34,12 @@ def scores(probabilities: np.ndarray, classes: Sequence[str] = EMOTIONS) -> dict
 
 
 def face(
-    box: Sequence[float],
+    box: Sequence[float] | np.ndarray,
     confidence: float,
     probabilities: np.ndarray,
     size: tuple[int, int],
     classes: Sequence[str] = EMOTIONS,
-    kind: type = Face,
+    kind: type[Face] = Face,
     **more: Any,
 ) -> Face:
     """A box (x, y, w, h), clipped to a picture of `size` (width, height), with its reading."""
@@ -52,7 +52,7 @@ def face(
     return kind(box, best, scores(probabilities, classes), round(float(confidence), 4), **more)
 
 
-def crop(picture: np.ndarray, box: Sequence[float]) -> np.ndarray:
+def crop(picture: np.ndarray, box: Sequence[float] | np.ndarray) -> np.ndarray:
     """The square (S, S[, 3]) around a face box; where it leaves the picture the border repeats."""
     left, top, width, height = (float(value) for value in box)
     side = max(1, round(CROP * (width * height) ** 0.5))

@@ -1,7 +1,10 @@
 """How a box moves from one frame to the next, and whether what is in it still looks the same."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ferlib.faces.face import crop
 from ferlib.faces.search import LONGEST
@@ -22,7 +25,7 @@ class Gray:
         size = [max(1, round(side * self.scale)) for side in gray.shape[::-1]]
         self.pixels = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
-    def patch(self, box) -> np.ndarray:
+    def patch(self, box: ArrayLike) -> np.ndarray:
         """float32 (24, 24): the face as the net would get it, smaller."""
         square = crop(self.pixels, np.asarray(box) * self.scale)
         return cv2.resize(square, (24, 24), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -51,11 +54,14 @@ def _correlation(part: np.ndarray, whole: np.ndarray) -> float:
 
 _GRID = (np.mgrid[:8, :8].reshape(2, -1).T[:, ::-1] + 0.5) / 8  # over the box
 _PAIRS = np.triu_indices(len(_GRID), 1)
-_WINDOW = {"winSize": (15, 15), "maxLevel": 3}  # pixels around a point; halvings, for far moves
+_WINDOW: dict = {
+    "winSize": (15, 15),
+    "maxLevel": 3,
+}  # pixels around a point; halvings, for far moves
 _BACK = 1.0  # pixels: a point that does not come back this close went astray
 
 
-def flow(old: np.ndarray, new: np.ndarray, boxes) -> list[np.ndarray | None]:
+def flow(old: np.ndarray, new: np.ndarray, boxes: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """Where boxes of the gray frame `old` are in `new`; None for one that was lost.
 
     Median flow (Kalal et al. 2010): a grid of points is followed forth and back (Lucas-Kanade), the

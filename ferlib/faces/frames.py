@@ -34,7 +34,7 @@ class Video:
     filmed. Raises FerlibError when there is nothing to read.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: str | Path | int):
         self.name, self.live = str(source), isinstance(source, int)
         self._capture = _captured(source)
         if not self._capture.isOpened():
@@ -89,7 +89,7 @@ class Video:
         self.close()
 
 
-def frames(source) -> Iterator[Frame]:
+def frames(source: str | Path | int) -> Iterator[Frame]:
     """The frames of a video file, a stream's address or a camera's number."""
     with Video(source) as video:
         yield from video
@@ -145,7 +145,7 @@ class Copy:
     stops, still readable, before the disk is full; `close` tells.
     """
 
-    def __init__(self, stem, fps: float, size: tuple[int, int]):
+    def __init__(self, stem: str | Path, fps: float, size: tuple[int, int]):
         stem = Path(stem)
         self.fps, self.size, self.written, self.full = fps, size, 0, False
         for suffix, code in ((".mp4", "mp4v"), (".avi", "MJPG")):

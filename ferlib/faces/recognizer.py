@@ -11,6 +11,7 @@ from PIL import Image
 
 from ferlib import runtime
 from ferlib.data import images
+from ferlib.data.images import Photo
 from ferlib.errors import FerlibError
 from ferlib.faces import drawing
 from ferlib.faces.detectors import Detector, default_detector
@@ -45,8 +46,10 @@ class Recognizer:
         detector: Detector | None = None,
         precision: str = "auto",
     ):
-        one = weights is None or isinstance(weights, str | os.PathLike)
-        several = [weights] if one else list(weights)
+        if weights is None or isinstance(weights, str | os.PathLike):
+            several: list = [weights]
+        else:
+            several = list(weights)
         if not several:
             raise FerlibError("an empty list of weights: name a net, or leave weights out")
         self.weights = [find_weights(one) for one in several]
@@ -65,7 +68,7 @@ class Recognizer:
         self._detect = detector or default_detector()
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
 
-    def classify(self, crops) -> np.ndarray:
+    def classify(self, crops: Any) -> np.ndarray:
         """Crops framed as FER2013's -> float32 (N, K) probabilities in the order of `classes`.
 
         `crops`: uint8 (N, H, W) or (N, H, W, 3) RGB, or a list of such arrays or of PIL images,
@@ -74,9 +77,9 @@ class Recognizer:
         with self._lock:
             crops = _checked(crops)
             rows = [predict(net, crops, info, self._flip) for net, info in self.nets]
-        return sum(rows) / np.float32(len(rows))
+        return np.asarray(sum(rows) / np.float32(len(rows)))
 
-    def __call__(self, photo) -> list[Face]:
+    def __call__(self, photo: Photo) -> list[Face]:
         """A path, bytes, PIL image or RGB array -> its faces, the largest first; [] if none."""
         return self.many([photo])[0]
 
@@ -98,11 +101,13 @@ class Recognizer:
             for each, size in zip(found, sizes, strict=True)
         ]
 
-    def face(self, box, confidence: float, probabilities: np.ndarray, size, **how: Any) -> Face:
+    def face(
+        self, box: Any, confidence: float, probabilities: np.ndarray, size: Any, **how: Any
+    ) -> Any:
         """A box in a picture of `size` (width, height) with what was read there."""
         return face(box, confidence, probabilities, size, self.classes, **how)
 
-    def draw(self, photo, faces: Sequence[Face]) -> Image.Image:
+    def draw(self, photo: Photo, faces: Sequence[Face]) -> Image.Image:
         """An RGB copy of the photograph with box, emotion and eight bars for each face."""
         return drawing.draw(photo, faces)
 
@@ -115,11 +120,11 @@ class Recognizer:
         return search(self._detect, picture, thorough)
 
 
-def _checked(crops):
+def _checked(crops: Any) -> Any:
     """An array or a list of uint8 pictures, or a FerlibError that says what it is instead."""
-    if not isinstance(crops, np.ndarray | list | tuple):
+    array, several = isinstance(crops, np.ndarray), isinstance(crops, list | tuple)
+    if not array and not several:
         raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
-    array = isinstance(crops, np.ndarray)
     # An array (H, W, 3) is one picture, not H crops that are three pixels wide.
     if array and (crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4)):
         raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")

@@ -51,7 +51,7 @@ def _look(detect: Detector, picture: np.ndarray, scale: float) -> tuple[np.ndarr
     size = max(1, round(width * scale)), max(1, round(height * scale))
     looked_at = picture
     if size != (width, height):
-        copy = Image.fromarray(picture).resize(size, Image.BILINEAR, reducing_gap=2.0)
+        copy = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         looked_at = np.asarray(copy)
     boxes, sure = detect(looked_at)
     across, down = width / size[0], height / size[1]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ferlib.faces.face import overlaps
 from ferlib.faces.flow import Gray, alike, flow, is_cut
@@ -57,7 +58,8 @@ class Tracker:
     def __init__(self, find: Callable, every: int = EVERY):
         self._find, self._every, self._due, self._last = find, every, 0, 0
         self._tracks: list[Track] = []
-        self._gray, self._seconds = None, 0.0
+        self._gray: Gray | None = None
+        self._seconds = 0.0
 
     def update(self, picture: np.ndarray, seconds: float) -> list[Track]:
         """The next frame, RGB (H, W, 3), and its time -> the tracks seen in it, by id."""
@@ -116,9 +118,9 @@ class Tracker:
             _confirm(self._tracks[-1], one, seconds)
 
 
-def _flow(old: Gray, new: Gray, tracks: list[Track]) -> list[np.ndarray | None]:
+def _flow(old: Gray | None, new: Gray, tracks: list[Track]) -> list[np.ndarray | None]:
     """The tracks' boxes in the new frame; None for one that was lost, or looks otherwise there."""
-    if not tracks:
+    if not tracks or old is None:
         return []
     boxes = flow(old.pixels, new.pixels, [track.box * new.scale for track in tracks])
     boxes = [None if box is None else box / new.scale for box in boxes]
@@ -151,7 +153,7 @@ def _pairs(places, found: list[_Detection], least: float) -> list[tuple[Track, _
         for one in found
         if track.visible or alike(track.look, one.patch)
     ]
-    pairs = {}
+    pairs: dict[Track, _Detection] = {}
     for common, track, one in sorted(every, key=lambda each: -each[0]):
         if common >= least and track not in pairs and one not in pairs.values():
             pairs[track] = one
@@ -181,7 +183,7 @@ def _miss(track: Track, found: list[_Detection], seconds: float) -> None:
 
 def _guess(track: Track, seconds: float) -> np.ndarray:
     """From where it was last detected: since then the flow may have followed another."""
-    box, when = track.looked
+    box, when = track.looked or (track.box, seconds)
     return _shifted(box, track.speed * (seconds - when))
 
 
@@ -193,7 +195,7 @@ def _shifted(box: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return np.concatenate([box[:2] + shift, box[2:]])
 
 
-def _alive(track: Track, shape: tuple[int, int], seconds: float) -> bool:
+def _alive(track: Track, shape: tuple[int, ...], seconds: float) -> bool:
     """Seen lately, and its centre is in the picture."""
     x, y = track.box[:2] + track.box[2:] / 2
     return seconds - track.seen <= FORGET and 0 <= x < shape[1] and 0 <= y < shape[0]
@@ -208,6 +210,6 @@ def _touches(box, others) -> bool:
     return any(overlap(box, other) > _CROSSING for other in others)
 
 
-def overlap(a, b) -> float:
+def overlap(a: ArrayLike, b: ArrayLike) -> float:
     """Intersection over union of two boxes (x, y, w, h)."""
     return float(overlaps(np.asarray(a), np.asarray(b)[None])[0])

@@ -1,23 +1,25 @@
 """The one way from a picture to an answer, in training, evaluation and serving."""
 
+from typing import Any
+
 import numpy as np
 
 from ferlib import runtime
-from ferlib.data.images import prepare
+from ferlib.data.images import Crops, prepare
 from ferlib.nets.info import Info
 
 mx = runtime.import_mxnet()
 BATCH = 64
 
 
-def predict(net, crops, info: Info, flip: bool = False) -> np.ndarray:
+def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarray:
     """Gray or RGB uint8 crops, an array or a list -> float32 (N, K) probabilities.
 
     `info` is what came with the weights; `flip` averages each picture with its mirror image.
     """
     ctx = next(iter(net.collect_params().values())).list_ctx()[0]
     bias = np.array(0.0 if info.bias is None else info.bias, np.float32)
-    scores = [np.empty((0, len(info.classes)), np.float32)]
+    scores: list = [np.empty((0, len(info.classes)), np.float32)]
     for start in range(0, len(crops), BATCH):
         some = crops[start : start + BATCH]
         batch = prepare(some, info.input_size, info.normalise, info.channels)

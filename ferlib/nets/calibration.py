@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ CALIBRATED_ON = 2048  # pictures: with 512, a few answers more changed when it w
 HEADROOM = 1.4
 
 
-def quantize(prefix: str | Path, pictures) -> Path:
+def quantize(prefix: str | Path, pictures: Any) -> Path:
     """Calibrate a stored net on pictures and write PREFIX-int8.json; its path.
 
     `pictures` are uint8 (N, H, W) or (N, H, W, 3), or what `Dataset.array` gives. Of more than 2048

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from ferlib import runtime
 from ferlib.nets.registry import Net
@@ -22,10 +23,10 @@ class Layer:
     @property
     def multiply_adds(self) -> int:
         """For one picture, forward: each weight once for each place of the map."""
-        return prod(self.kernel) * prod(self.shape[1:])
+        return prod(self.kernel) * prod(self.shape[1:]) if self.kernel else 0
 
 
-def layers(block, net: Net) -> list[Layer]:
+def layers(block: Any, net: Net) -> list[Layer]:
     """The nodes of a network's graph in the order in which they are computed."""
     internals = block(mx.sym.var("data")).get_internals()
     size = (1, net.channels, net.size, net.size)
@@ -44,6 +45,6 @@ def layers(block, net: Net) -> list[Layer]:
     return found
 
 
-def multiply_adds(block, net: Net) -> int:
+def multiply_adds(block: Any, net: Net) -> int:
     """The multiply-adds of one picture's way through the convolutions and dense layers."""
     return sum(layer.multiply_adds for layer in layers(block, net))

@@ -9,6 +9,8 @@ which gives the logits, stay float32: there rounding costs most answers, for lit
 
 import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +22,12 @@ mx = runtime.import_mxnet()
 from mxnet.contrib import quantization  # noqa: E402  (after import_mxnet has prepared it)
 
 
-def original(prefix):
+def original(prefix: str | Path):
     """A stored net's graph as it was trained."""
     return mx.sym.load_json(weight_files(prefix)[0].read_text())
 
 
-def graph(prefix):
+def graph(prefix: str | Path):
     """A stored net's graph in int8; FerlibError when its ranges are missing, damaged or others'."""
     ranges = _read(prefix)
     _, graph, layers = unranged(original(prefix))
@@ -35,7 +37,7 @@ def graph(prefix):
     return graph.get_backend_symbol("MKLDNN_QUANTIZE")
 
 
-def unranged(symbol):
+def unranged(symbol: Any):
     """The fused graph, the same in int8 but for the ranges, and the layers that need one."""
     fused = symbol.get_backend_symbol("MKLDNN_QUANTIZE")
     graph, layers = quantization._quantize_symbol(
@@ -88,5 +90,5 @@ def _damaged(prefix) -> FerlibError:
     )
 
 
-def fingerprint(prefix) -> str:
+def fingerprint(prefix: str | Path) -> str:
     return hashlib.sha256(weight_files(prefix)[1].read_bytes()).hexdigest()

@@ -1,10 +1,9 @@
 """Where the files of trained nets lie: PREFIX-symbol.json, PREFIX-0000.params and PREFIX.json."""
 
-import os
 from pathlib import Path
 
 from ferlib.errors import FerlibError
-from ferlib.files import make_folder
+from ferlib.files import check_place
 
 DEFAULT_WEIGHTS = "ferplus"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -51,7 +50,6 @@ def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
 
 def check_prefix(prefix: str | Path) -> None:
     """FerlibError unless a net can be written there: asked before hours of training."""
-    folder, name = Path(prefix).parent, Path(prefix).name
-    make_folder(folder)
-    if not name or not os.access(folder, os.W_OK):
+    if not Path(prefix).name:
         raise FerlibError(f"cannot write {str(prefix)!r}: expected a prefix such as runs/mine/net")
+    check_place(weight_files(prefix)[2])

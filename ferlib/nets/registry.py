@@ -102,7 +102,7 @@ def find(name: str, channels: int | None = None, classes: int | None = None) -> 
     return replace(net, channels=channels or net.channels, classes=classes or net.classes)
 
 
-def create(net: str | Net, ctx=None, seed: int | None = None) -> nn.HybridSequential:
+def create(net: str | Net, ctx: Any = None, seed: int | None = None) -> nn.HybridSequential:
     """A network with He-initialised weights: float32 (N, channels, size, size) -> logits.
 
     The same `seed` gives the same weights.
@@ -119,6 +119,6 @@ def create(net: str | Net, ctx=None, seed: int | None = None) -> nn.HybridSequen
     return block
 
 
-def parameters(net) -> int:
+def parameters(net: Any) -> int:
     """How many numbers a net has learnt or keeps."""
     return sum(p.list_data()[0].size for p in net.collect_params().values())

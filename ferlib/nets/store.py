@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ferlib import runtime
 from ferlib.errors import FerlibError, check_choice
@@ -17,7 +18,7 @@ from mxnet.gluon import SymbolBlock  # noqa: E402  (after import_mxnet has prepa
 PRECISIONS = ("auto", "int8", "fused", "float32")
 
 
-def save(net, prefix: str | Path, info: Info) -> None:
+def save(net: Any, prefix: str | Path, info: Info) -> None:
     """Write the net's three files; the JSON comes last, and without it the others do not load."""
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     with whole_files(*weight_files(prefix)) as (symbol_file, params_file, info_file):
@@ -41,7 +42,9 @@ def _stored(net, symbol) -> dict:
     }
 
 
-def load(prefix: str | Path, ctx=None, precision: str = "float32") -> tuple[SymbolBlock, Info]:
+def load(
+    prefix: str | Path, ctx: Any = None, precision: str = "float32"
+) -> tuple[SymbolBlock, Info]:
     """The three files -> (hybridised net that gives logits, what travels with it).
 
     precision: "float32", the graph as it was trained, the only one with gradients; "int8", with
@@ -61,7 +64,7 @@ def load(prefix: str | Path, ctx=None, precision: str = "float32") -> tuple[Symb
     return net, info
 
 
-def fastest(prefix: str | Path, ctx=None) -> str:
+def fastest(prefix: str | Path, ctx: Any = None) -> str:
     """The precision in which stored weights answer soonest here.
 
     "int8" where PREFIX-int8.json is there and the CPU multiplies eight-bit numbers
@@ -73,7 +76,7 @@ def fastest(prefix: str | Path, ctx=None) -> str:
     return "int8" if int8_file(prefix).is_file() and runtime.fast_int8() else "fused"
 
 
-def take_over(net, prefix: str | Path) -> None:
+def take_over(net: Any, prefix: str | Path) -> None:
     """Give `net` the values of stored weights; FerlibError when they are another network's."""
     stored, info = load(prefix)
     # By way of NumPy: loading has run the net once, which can leave weights in oneDNN's layout.

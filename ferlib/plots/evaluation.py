@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from ferlib.data import labels
 from ferlib.data.labels import EMOTIONS, colours
@@ -37,16 +38,16 @@ def split_counts(account: dict[str, dict[str, int]]) -> Figure:
 @styled
 def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS) -> Figure:
     """Counts (K, K), majority in rows, prediction in columns; the shade is the row's share."""
-    matrix = np.asarray(matrix)
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    counts = np.asarray(matrix)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(7, 6)
     ax = figure.subplots()
     image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
+    for (row, column), count in np.ndenumerate(counts):
         colour = "white" if share[row, column] > 0.55 else INK if count else FAINT
         ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
     ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
-    names = [f"{e} ({n:,})" for e, n in zip(classes, matrix.sum(1), strict=True)]
+    names = [f"{e} ({n:,})" for e, n in zip(classes, counts.sum(1), strict=True)]
     ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="the net's answer", ylabel="the voters' majority")
     ax.spines[:].set_visible(False)
@@ -56,7 +57,7 @@ def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS) -> Figure:
 
 
 @styled
-def reliability(confidences, correct, bins: int = 15) -> Figure:
+def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> Figure:
     """Accuracy over confidence (N,), correct bool (N,), in equal bins (Guo et al. 2017)."""
     confidences, correct = np.asarray(confidences, float), np.asarray(correct, float)
     which = np.minimum((confidences * bins).astype(int), bins - 1)
@@ -78,7 +79,7 @@ def reliability(confidences, correct, bins: int = 15) -> Figure:
 
 
 @styled
-def confidence(votes, answers: dict) -> Figure:
+def confidence(votes: np.ndarray, answers: dict) -> Figure:
     """How sure nets are where voters agree more and less: votes (N, 10), name -> scores (N, 8)."""
     top = labels.shares(votes).max(axis=1).round(1)
     levels = [level for level in np.unique(top) if (top == level).sum() >= 5]  # fewer are chance

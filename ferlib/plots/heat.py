@@ -1,6 +1,7 @@
 """Faces under the heat of what speaks for their emotion, and emotions over time."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 from matplotlib import colormaps
@@ -43,8 +44,10 @@ def _heat_bar(figure, axes) -> None:
 
 
 @styled
-def explained(crops, heats, titles=None, columns: int = 4) -> Figure:
-    """Each crop, gray or RGB, beside itself under its heat: maps (N, h, w) of `ferlib.explain`.
+def explained(
+    crops: Sequence, heats: np.ndarray, titles: Sequence[str] | None = None, columns: int = 4
+) -> Figure:
+    """Each crop, gray or RGB, beside itself under its heat: maps (N, h, w) of `explain`.
 
     Each map is drawn from 0, or below, to its own maximum.
     """
@@ -64,10 +67,10 @@ def explained(crops, heats, titles=None, columns: int = 4) -> Figure:
 
 
 @styled
-def surest(crops, found) -> Figure:
+def surest(crops: Sequence, found: SimpleNamespace) -> Figure:
     """A row for each emotion: the crops with its highest probability, and where it was seen.
 
-    `found` is what `ferlib.explain.surest` gave for these crops.
+    `found` is what `explain.surest` gave for these crops.
     """
     count = found.rows.shape[1]
     figure = new_figure(1.25 * count + 1.5, 1.42 * len(found.classes) + 0.4)
@@ -101,8 +104,8 @@ def timeline(faces: dict[str, tuple], most: int = 12, classes: Sequence[str] = E
         step = np.median(np.diff(seconds)) if len(seconds) > 1 else 0.04
         gaps = np.flatnonzero(np.diff(seconds) > 4 * step) + 1
         for part, values in zip(np.split(seconds, gaps), np.split(rows, gaps), strict=True):
-            part = [*part, part[-1] + step]  # a frame lasts: one alone is seen, too
-            ax.stackplot(part, *values.T[:, [*range(len(values)), -1]], colors=hues, lw=0)
+            lasting = [*part, part[-1] + step]  # a frame lasts: one alone is seen, too
+            ax.stackplot(lasting, *values.T[:, [*range(len(values)), -1]], colors=hues, lw=0)
         ax.set(ylim=(0, 1), yticks=(0, 1), yticklabels=("0", "100 %"))
         ax.set_title(name, fontsize=10.5, loc="left")
     axes[-1].set_xlabel("seconds")

@@ -1,7 +1,10 @@
 """Pictures side by side, faces with what voters and nets say of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from ferlib.data import labels
 from ferlib.data.labels import COLUMNS, EMOTIONS, SCHEMES, colours, majority, targets
@@ -9,7 +12,7 @@ from ferlib.plots.style import COLOURS, INK, MARK, bars, lying_bars, new_figure,
 
 
 @styled
-def grid(pictures, titles=None, columns: int = 8) -> Figure:
+def grid(pictures: Sequence, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
     """Pictures (N, H, W) or (N, H, W, 3) side by side, each under its title."""
     rows = -(-len(pictures) // columns)
     figure = new_figure(1.3 * columns, (1.6 if titles is not None else 1.35) * rows)
@@ -22,7 +25,7 @@ def grid(pictures, titles=None, columns: int = 8) -> Figure:
 
 
 @styled
-def faces_with_votes(pictures, votes, columns: int = 6) -> Figure:
+def faces_with_votes(pictures: Sequence, votes: np.ndarray, columns: int = 6) -> Figure:
     """Each picture of (N, H, W) over its ten votes (N, 10); the title is the majority."""
     votes, rows = np.asarray(votes), -(-len(pictures) // columns)
     figure = new_figure(2.0 * columns, 4.2 * rows)
@@ -38,7 +41,9 @@ def faces_with_votes(pictures, votes, columns: int = 6) -> Figure:
 
 
 @styled
-def targets_by_scheme(votes, picture=None, rng: np.random.Generator | None = None) -> Figure:
+def targets_by_scheme(
+    votes: np.ndarray, picture: np.ndarray | None = None, rng: np.random.Generator | None = None
+) -> Figure:
     """One face's votes (10,) and the targets that the four schemes make of them."""
     votes, rng = np.asarray(votes).reshape(1, 10), rng or np.random.default_rng(0)
     figure = new_figure(13.5, 3.4)
@@ -56,7 +61,7 @@ def targets_by_scheme(votes, picture=None, rng: np.random.Generator | None = Non
 
 
 @styled
-def answers_by_scheme(picture, votes, answers: dict) -> Figure:
+def answers_by_scheme(picture: np.ndarray, votes: np.ndarray, answers: dict) -> Figure:
     """One face (H, W), its votes (10,), and what nets said: scheme -> scores (8,)."""
     figure = new_figure(2.25 * (2 + len(answers)), 3.4)
     face, voters, *axes = figure.subplots(1, 2 + len(answers))
@@ -70,7 +75,7 @@ def answers_by_scheme(picture, votes, answers: dict) -> Figure:
 
 
 @styled
-def loss_curves(answers, losses: dict, draws: dict) -> Figure:
+def loss_curves(answers: ArrayLike, losses: dict, draws: dict) -> Figure:
     """How each scheme's loss wants one face to be answered.
 
     answers: (K, 8) probabilities, the share of one emotion growing from one to the next; losses:
@@ -101,7 +106,7 @@ def loss_curves(answers, losses: dict, draws: dict) -> Figure:
 
 
 @styled
-def scores_bars(picture, scores) -> Figure:
+def scores_bars(picture: np.ndarray, scores: dict[str, float] | Sequence[float]) -> Figure:
     """One picture and its scores: of the eight emotions (8,), or a dict of class -> score."""
     if not isinstance(scores, dict):
         scores = dict(zip(EMOTIONS, scores, strict=True))
@@ -116,7 +121,7 @@ def scores_bars(picture, scores) -> Figure:
 
 
 @styled
-def augmented(picture, batch, columns: int = 6) -> Figure:
+def augmented(picture: np.ndarray, batch: Sequence, columns: int = 6) -> Figure:
     """A picture (H, W), large, beside what augmentation makes of it, (N, H, W) or (N, 1, H, W)."""
     rows = -(-len(batch) // columns)
     figure = new_figure(1.35 * (columns + rows), 1.35 * rows + 0.4)

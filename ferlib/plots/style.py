@@ -7,7 +7,8 @@ the same in light and dark notebooks.
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def show(ax, picture: np.ndarray, title: str = "") -> None:
+def show(ax: Any, picture: Any, title: str = "") -> None:
     """A gray (H, W), (1, H, W) or coloured (H, W, 3) picture without axes."""
     picture = np.asarray(picture)
     picture = picture[0] if picture.ndim == 3 and picture.shape[0] == 1 else picture
@@ -70,7 +71,7 @@ def show(ax, picture: np.ndarray, title: str = "") -> None:
     ax.set_axis_off()
 
 
-def bars(ax, values, names, top: float, decimals: int = 0) -> None:
+def bars(ax: Any, values: Any, names: Sequence[str], top: float, decimals: int = 0) -> None:
     """Upright bars in the emotions' colours; `top` is the axis' upper end."""
     ax.bar(names, values, color=[COLOURS[name] for name in names], width=0.8)
     for x, value in enumerate(values):
@@ -82,7 +83,13 @@ def bars(ax, values, names, top: float, decimals: int = 0) -> None:
     ax.tick_params("x", rotation=90, length=0, labelsize=9)
 
 
-def lying_bars(ax, values, names, colours, texts) -> None:
+def lying_bars(
+    ax: Any,
+    values: Any,
+    names: Sequence[str],
+    colours: Sequence[str],
+    texts: Sequence[str],
+) -> None:
     """Bars from the left, first one on top, with a text at each end."""
     ax.barh(names, values, color=colours)
     for y, (value, text) in enumerate(zip(values, texts, strict=True)):

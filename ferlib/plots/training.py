@@ -10,7 +10,7 @@ from ferlib.plots.style import BLUES, FAINT, MARK, lying_bars, new_figure, style
 
 
 @styled
-def learning_curves(log) -> Figure:
+def learning_curves(log: list[dict] | str | Path) -> Figure:
     """Loss, accuracy and learning rate by epoch; log: list of dicts, or the path of log.csv."""
     if isinstance(log, str | Path):
         with open(log, newline="") as file:

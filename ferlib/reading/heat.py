@@ -76,12 +76,12 @@ class HeatJob(Job):
         """Write each face beside itself under its heat, titled by the emotion; gives the path."""
         wanted = [self.emotion or face.emotion for face in found]
         method = occlusion if self.hide else grad_cam
-        heats = sum(method(net, crops, info, wanted) for net, info in self.fer.nets)
+        heats = np.sum([method(net, crops, info, wanted) for net, info in self.fer.nets], axis=0)
         heats[heats.max(axis=(1, 2)) < FAINT] = 0
         pairs = zip(found, wanted, strict=True)
         titles = [f"{emotion} {face.scores[emotion]:.0%}" for face, emotion in pairs]
         figure = plots.explained(crops, heats, titles, columns=max(4, isqrt(len(crops))))
-        path = Path(f"{free_stem(Path(self.out), name)}.png")
+        path = Path(f"{free_stem(Path(str(self.out)), name)}.png")
         with whole_file(path) as partial:
             figure.savefig(partial, dpi=200, bbox_inches="tight", pad_inches=0.1)
         return str(path)

@@ -9,9 +9,32 @@ from pathlib import Path
 
 from ferlib.errors import FerlibError
 
-PICTURES = (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+PICTURES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+)
 PICTURES += (".pgm", ".pbm")
-VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+VIDEOS: tuple[str, ...] = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".3gp",
+)
 VIDEOS += (".ogv", ".ts", ".mts", ".m2ts")
 _OURS = re.compile(r"-ferlib\d*\.(png|mp4|avi)$")  # copies of an earlier run
 

@@ -59,7 +59,7 @@ class Job:
     FerlibError, before anything is read, for what cannot be written.
     """
 
-    kinds = PICTURES + VIDEOS
+    kinds: tuple[str, ...] = PICTURES + VIDEOS
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Job:
 
     def _drawn(self, name: str, picture: np.ndarray, found: list[Face]) -> str:
         """Write an annotated copy under a name that no other picture has; gives its path."""
-        path = Path(f"{free_stem(Path(self.out), name)}.png")
+        path = Path(f"{free_stem(Path(str(self.out)), name)}.png")
         with whole_file(path) as partial:
             self.fer.draw(picture, found).save(partial, "PNG")
         return str(path)

@@ -52,7 +52,7 @@ class Watched:
         picture = frame.picture
         if self.copy is None:
             stem = free_stem(Path(self.job.out), self.name)
-            self.copy = Copy(stem, self.frames.fps, picture.shape[1::-1])
+            self.copy = Copy(stem, self.frames.fps, (picture.shape[1], picture.shape[0]))
         picture = np.asarray(self.job.fer.draw(picture, found)) if found else picture
         self.copy.write(picture, frame.seconds if self.frames.live else None)
 

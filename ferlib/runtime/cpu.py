@@ -5,6 +5,7 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 def cores() -> int:
@@ -38,7 +39,7 @@ def amx_granted() -> bool:
 
 
 @cache
-def latch_amx(mx) -> bool:
+def latch_amx(mx: Any) -> bool:
     """Let oneDNN choose AMX kernels; whether it may. It reads the variable at its first primitive.
 
     The variable without the kernel's grant is a SIGILL, so it is gone again before any child

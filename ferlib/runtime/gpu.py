@@ -35,7 +35,8 @@ def gpu_build() -> bool:
 def load_cuda_libraries() -> None:
     """mxnet-cu112 bundles no CUDA: load what NVIDIA's CUDA 11 packages installed."""
     spec = importlib.util.find_spec("nvidia")
-    folders = [Path(folder) for folder in spec.submodule_search_locations] if spec else []
+    places = spec.submodule_search_locations if spec else None
+    folders = [Path(folder) for folder in places or ()]
     for library in CUDA_LIBRARIES:
         for path in (folder / library for folder in folders):
             if path.exists():

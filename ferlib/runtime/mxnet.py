@@ -38,7 +38,7 @@ def import_mxnet() -> types.ModuleType:
     return mxnet
 
 
-def _missing(name: str) -> str:
+def _missing(name: str | None) -> str:
     if name == "mxnet":
         return "MXNet is not installed: pip install --no-deps mxnet==1.9.1 (Linux x86-64 only)"
     return f"MXNet needs the package {name}: pip install {name}"

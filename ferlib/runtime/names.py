@@ -56,6 +56,6 @@ class _Version:
 
 def _restore_distutils() -> None:
     package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
-    module.LooseVersion = module.StrictVersion = _Version
-    package.version, package.__path__ = module, []
+    vars(module).update(LooseVersion=_Version, StrictVersion=_Version)
+    vars(package).update(version=module, __path__=[])
     sys.modules |= {"distutils": package, "distutils.version": module}

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 if (_HERE / "MAR-INF").is_dir():  # unpacked: the archive's own ferlib wins over an installed one
@@ -21,10 +22,10 @@ from ferlib.faces.recognizer import Recognizer  # noqa: E402
 log = logging.getLogger(__name__)
 FIELDS = ("data", "body")  # a multipart field, or the whole body
 _PHRASES = {200: "OK", 400: "Bad Request", 500: "Internal Server Error"}
-_recognizer = None
+_recognizer: Recognizer | None = None
 
 
-def handle(requests, context):
+def handle(requests: list[dict] | None, context: Any):
     """Multi Model Server's entry point: called once with None to load, then for each batch.
 
     One JSON string for each request. No request's fault leaves here as an exception: the server
@@ -63,6 +64,7 @@ def _reply(request, context, index: int) -> str:
 def _answer(request) -> tuple[int, dict]:
     """(HTTP status, what to say) for one request."""
     try:
+        assert _recognizer is not None  # `handle` has loaded it
         return 200, read(_recognizer, _payload(request))
     except FerlibError as error:
         return 400, _error(error.code, str(error))
@@ -95,10 +97,10 @@ def read(recognizer: Recognizer, data: bytes) -> dict:
     """The bytes of a picture -> what a 200 says. FerlibError when it is no picture."""
     picture = images.read_picture(data)
     found = recognizer(picture)
-    answer = {"model": recognizer.name, "faces": [_described(face) for face in found]}
+    answer: dict = {"model": recognizer.name, "faces": [_described(face) for face in found]}
     if not found:
         row = scores(recognizer.classify([picture])[0], recognizer.classes)
-        answer["whole_picture"] = {"emotion": max(row, key=row.get), "scores": row}
+        answer["whole_picture"] = {"emotion": max(row, key=row.__getitem__), "scores": row}
     return answer
 
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def in_order(make: Callable[[int], tuple], count: int, workers: int) -> Iterator
             yield ahead.popleft().result()
 
 
-def batch(pictures, rows: np.ndarray, recipe: Recipe, epoch: int, number: int) -> np.ndarray:
+def batch(pictures: Any, rows: np.ndarray, recipe: Recipe, epoch: int, number: int) -> np.ndarray:
     """The pictures of some rows as one step of the net sees them: float32 (n, C, size, size).
 
     All chance comes from (seed, epoch, number), so that a batch is the same after a restart, and

@@ -1,6 +1,7 @@
 """What is fitted to the validation split once a net is trained: a bias and one temperature."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
@@ -45,7 +46,7 @@ def fit_bias(logits: np.ndarray, truth: np.ndarray, rarity: np.ndarray) -> np.nd
     return (power * rarity).astype(np.float32)
 
 
-def calibrated(net, info: Info, valid: Dataset) -> Info:
+def calibrated(net: Any, info: Info, valid: Dataset) -> Info:
     """`info` with what is fitted to the agreed classes of the validation split.
 
     bias, for rare classes; temperature, so that confidence means accuracy; and shares, how often
@@ -65,7 +66,7 @@ def calibrated(net, info: Info, valid: Dataset) -> Info:
     return replace(fitted, shares=tuple(shares.tolist()))
 
 
-def described(net, info: Info, valid: Dataset, seed: int) -> Info:
+def described(net: Any, info: Info, valid: Dataset, seed: int) -> Info:
     """What goes with trained weights: calibrated, and with the figures on the validation split."""
     info = calibrated(net, info, valid)
     pictures = valid.array(info.input_size, info.channels)[np.arange(len(valid))]

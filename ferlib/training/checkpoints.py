@@ -70,7 +70,7 @@ def resume(run: Any, folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
+def locked(folder: str | Path | None) -> Iterator[None]:
     """Keep a second training out of `folder`; the lock goes with the process, however it ends."""
     if folder is None:
         yield

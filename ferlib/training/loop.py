@@ -47,7 +47,7 @@ def fit(
     another recipe, precision or data, or is in use.
     """
     told = [*([Lines()] if progress else []), *callbacks]
-    with checkpoints.locked(folder and Path(folder)):
+    with checkpoints.locked(folder):
         run = Run(recipe, ctx or runtime.contexts(), _learnable(learn, valid, recipe), valid)
         if folder is not None:
             checkpoints.resume(run, Path(folder))
@@ -96,7 +96,8 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
         data = fingerprint(self.learn, self.pictures)
-        data += fingerprint(self.valid, self.judged) if self.valid is not None else ""
+        if self.valid is not None and self.judged is not None:
+            data += fingerprint(self.valid, self.judged)
         known = asdict(self.recipe) | {"precision": self.precision, "data": data}
         known["classes"] = list(self.classes)
         return known | {"taught_by": teachers.taught_by(self.recipe, self.ctx[0])}
@@ -210,5 +211,6 @@ def _validation(run: Run) -> Row:
     pairs = zip(judged.collect_params().values(), run.net.collect_params().values(), strict=True)
     for copy, original in pairs:
         copy.set_data(original.data(run.ctx[0]))
+    assert run.valid is not None and run.judged is not None  # `fit` has them
     found = measure(predict(judged, run.judged, run.info), run.valid)
     return {"valid_loss": found.loss, "valid_accuracy": found.accuracy}

@@ -1,5 +1,7 @@
 """The loss towards votes, after sections 3.1 to 3.4 of Barsoum et al. 2016."""
 
+from typing import Any
+
 from ferlib import runtime
 
 runtime.import_mxnet()
@@ -16,7 +18,7 @@ class VoteLoss(gluon.HybridBlock):
         super().__init__(**kwargs)
         self.scheme = scheme
 
-    def hybrid_forward(self, F, logits, targets):
+    def hybrid_forward(self, F: Any, logits: Any, targets: Any):
         log_scores = F.log_softmax(logits, axis=-1)
         if self.scheme == "multi-target":
             return -F.max(log_scores - (1 - targets) * 1e9, axis=-1)

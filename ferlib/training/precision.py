@@ -3,6 +3,7 @@
 import ast
 import json
 import warnings
+from typing import Any
 
 from ferlib import runtime
 from ferlib.training.recipe import Recipe
@@ -13,7 +14,7 @@ from mxnet import gluon  # noqa: E402  (after import_mxnet has prepared it)
 CHANNELS = 16  # that fill one block of oneDNN's layout
 
 
-def for_training(net, recipe: Recipe, ctx: list) -> tuple[gluon.HybridBlock, str]:
+def for_training(net: Any, recipe: Recipe, ctx: list) -> tuple[gluon.HybridBlock, str]:
     """The net as it is trained, hybridised, and the precision of its convolutions."""
     precision = recipe.precision
     if precision == "auto":
@@ -24,7 +25,7 @@ def for_training(net, recipe: Recipe, ctx: list) -> tuple[gluon.HybridBlock, str
     return fast, precision
 
 
-def in_bfloat16(net) -> gluon.SymbolBlock:
+def in_bfloat16(net: Any) -> gluon.SymbolBlock:
     """The same parameters (float32) behind a graph that convolves in bfloat16.
 
     MXNet's `amp.init` would change every net of the process, and what they export; converting
@@ -41,7 +42,7 @@ def in_bfloat16(net) -> gluon.SymbolBlock:
         return gluon.SymbolBlock(graph, data, params=net.collect_params())
 
 
-def widened(graph):
+def widened(graph: Any):
     """A graph whose first convolution, if it sees the picture, is fed 16 channels.
 
     All but the picture's own are copies of it with weights of zero. For fewer channels oneDNN 2.4

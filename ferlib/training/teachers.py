@@ -19,7 +19,7 @@ from ferlib.training.recipe import Recipe
 mx = runtime.import_mxnet()
 
 
-def answers(run: Any, pictures, progress: bool) -> np.ndarray | None:
+def answers(run: Any, pictures: Any, progress: bool) -> np.ndarray | None:
     """The teachers' mean probabilities, upright and mirrored, float32 (N, K); None without any.
 
     For the pictures as they are, not as each epoch moves them: see `Recipe.teacher_views`. No

@@ -8,7 +8,7 @@ VGG is after Simonyan and Zisserman 2015 (arXiv 1409.1556), BatchNorm after Ioff
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, zip_longest
+from itertools import accumulate, chain, repeat
 
 from ferlib import runtime
 from ferlib.nets.registry import Net, register
@@ -30,13 +30,16 @@ class Plan:
     @property
     def features(self) -> tuple[str, ...]:
         """The last activation of each block."""
-        return tuple(f"relu{count - 1}" for count in accumulate(count for count, _ in self.blocks))
+        return tuple(
+            f"relu{count - 1}" for count in accumulate([count for count, _ in self.blocks])
+        )
 
 
 def layers(net: Net, plan: Plan) -> Iterator[HybridBlock]:
     """One loop over the plan."""
     channels, side = net.channels, net.size
-    for (count, width), dropout in zip_longest(plan.blocks, plan.dropout, fillvalue=0):
+    dropouts = chain(plan.dropout, repeat(0.0))
+    for (count, width), dropout in zip(plan.blocks, dropouts, strict=False):
         for _ in range(count):
             yield from _convolution(channels, width, plan.batch_norm)
             channels = width
@@ -70,7 +73,7 @@ def _head(net: Net, plan: Plan, channels: int, side: int) -> Iterator[HybridBloc
     yield nn.Dense(net.classes, in_units=units)
 
 
-def _register(name: str, plan: Plan, size: int = 48, **declared) -> None:
+def _register(name: str, plan: Plan, size: int = 48, **declared: str) -> None:
     how = {"features": plan.features, "any_size": not plan.dense} | declared
     register(name, size=size, **how)(partial(layers, plan=plan))
 
