@@ -57,10 +57,10 @@ stop:
 	@test ! -x $(PY) || $(PY) -m ferlib.cli stop
 
 bench: setup
-	@set -e; for name in parse augment crop detector step latency precision video robust; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done
+	@set -e; for name in parse augment workers crop detector step latency precision video robust; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done; $(PY) experiments/pages.py
 
 speedrun: setup
-	@$(PY) benchmarks/speedrun.py
+	@$(PY) experiments/speedrun.py
 
 pythons: setup
 	@$(PY) scripts/try_pythons.py

@@ -15,7 +15,10 @@ from functools import partial
 import numpy as np
 from conditions import conditions, spread, write
 
-from ferlib import images, labels, models, runtime, sample, train
+from ferlib import nets, runtime, training
+from ferlib.data import images, sample
+from ferlib.data.augment import augment
+from ferlib.data.dataset import Dataset
 
 BATCH = 128
 
@@ -32,23 +35,23 @@ def competitors(net: str) -> dict:
     """Name -> (one call of work on a batch, how many to time)."""
     rng = np.random.default_rng(0)
     made = sample.sample((BATCH, 1, 1))
-    pictures, votes = made.pictures[:BATCH], made.votes[:BATCH]
-    size, kind = models.spec(net).size, train.Recipe(net=net).normalisation
+    learn = Dataset(made.pictures[:BATCH], made.votes[:BATCH])
+    size, kind = nets.find(net).size, training.Recipe(net=net).normalisation
 
     def prepare():
-        return images.normalised(images.augment(pictures, size, rng), kind)
+        return images.normalised(augment(learn.pictures, size, rng), kind)
 
     works = {"augment": (prepare, 100)}
     for precision in ("auto", "float32"):
-        recipe = train.Recipe(net=net, batch_size=BATCH, precision=precision)
-        run = train.Run(recipe, runtime.contexts())
-        targets = labels.targets(votes, recipe.scheme)
+        recipe = training.Recipe(net=net, batch_size=BATCH, precision=precision)
+        run = training.Run(recipe, runtime.contexts(), learn)
+        targets = learn.targets(recipe.scheme)
         works[f"step_{precision}"] = partial(one_step, run, prepare(), targets), 10
     return works
 
 
 def one_step(run, batch, targets) -> None:
-    train.step(run, batch, targets).wait_to_read()
+    training.step(run, batch, targets).wait_to_read()
     runtime.import_mxnet().nd.waitall()
 
 

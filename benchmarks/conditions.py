@@ -1,15 +1,14 @@
-"""What every figure under results/ stands with, and how it is written."""
+"""What every figure under results/ stands with, and how it is written and read."""
 
 import datetime
 import functools
 import json
 import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
-from ferlib import runtime
+from ferlib import files, runtime
 from ferlib.errors import FerlibError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,10 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def conditions(command: str, **more) -> dict:
     """The command, commit, date, machine and versions of a measurement."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    known = {"command": command, "commit": commit, "date": datetime.date.today().isoformat()}
-    return known | runtime.describe() | {"load_before": round(os.getloadavg()[0], 2)} | more
+    known = {"command": command, "commit": files.commit()}
+    known |= {"date": datetime.date.today().isoformat()} | runtime.describe()
+    return known | {"load_before": round(os.getloadavg()[0], 2)} | more
 
 
 def plainly(main):
@@ -46,6 +44,10 @@ def write(name: str, report: dict) -> None:
     """Print the report and keep it as results/<name>.json."""
     text = json.dumps(report, indent=1)
     print(text)
-    path = ROOT / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text + "\n")
+    with files.whole_file(ROOT / "results" / f"{name}.json") as partial:
+        partial.write_text(text + "\n")
+
+
+def result(name: str) -> dict:
+    """What `write` kept."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())

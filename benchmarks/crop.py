@@ -2,11 +2,11 @@
 
     FERLIB_DATA=... python benchmarks/crop.py [--frames 2000] [--n 1200]
 
-First, where `ferlib.faces.CROP` comes from: finds the face in training pictures that are enlarged
-six times, and compares the frame's side with the square root of the box's area. Then, whether it
-is right: validation pictures are enlarged, shifted and padded into scenes, the default detector
-finds the faces again, and the default net reads them in crops of many kinds. Needs the real data.
-Writes results/crop.json.
+First, where `ferlib.faces.face.CROP` comes from: finds the face in training pictures that are
+enlarged six times, and compares the frame's side with the square root of the box's area. Then,
+whether it is right: validation pictures are enlarged, shifted and padded into scenes, the default
+detector finds the faces again, and the default net reads them in crops of many kinds. Needs the
+real data. Writes results/crop.json.
 """
 
 import argparse
@@ -17,11 +17,15 @@ from conditions import conditions, write
 from PIL import Image
 from tqdm import tqdm
 
-from ferlib import Recognizer, faces, fer2013, images
+from ferlib import Recognizer
+from ferlib.data import fer2013, images
 from ferlib.errors import FerlibError
+from ferlib.faces.detectors import default_detector
+from ferlib.faces.face import CROP, crop, overlaps
+from ferlib.faces.search import MIN_CONFIDENCE
 
 ENLARGED = 6
-SCALES = (0.8, 0.9, 1.0, 1.06, faces.CROP, 1.2, 1.3, 1.4, 1.5)
+SCALES = (0.8, 0.9, 1.0, 1.06, CROP, 1.2, 1.3, 1.4, 1.5)
 OFFSETS = (-0.1, -0.05, 0.05, 0.1)  # of the crop's side; the face lies off its centre
 AROUND = 1.3  # box sides kept to each side of a face's middle: more than any crop takes
 
@@ -48,11 +52,11 @@ def frames(pictures: np.ndarray) -> dict:
 
 def boxes(pictures: np.ndarray) -> np.ndarray:
     """float (M, 4) boxes in pixels of the small pictures, of those where one face is sure."""
-    detect, found = faces.default_detector(), []
+    detect, found = default_detector(), []
     for picture in tqdm(pictures, desc="frames", unit="picture", disable=None):
         large = Image.fromarray(scenes.enlarged(picture, len(picture) * ENLARGED))
         box, confidence = detect(np.asarray(large.convert("RGB")))
-        sure = box[confidence >= faces.MIN_CONFIDENCE]
+        sure = box[confidence >= MIN_CONFIDENCE]
         if len(sure) == 1:
             found.append(sure[0] / ENLARGED)
     return np.array(found)
@@ -67,7 +71,7 @@ def found_again(fer, pictures: np.ndarray, rng) -> tuple[list[np.ndarray], np.nd
     for picture in tqdm(pictures, desc="scenes", unit="scene", disable=None):
         scene, frame = scenes.padded(picture, rng)
         candidates, _ = fer.find(scene, thorough=True)
-        shared = faces.overlaps(scenes.face_box(*frame), candidates)
+        shared = overlaps(scenes.face_box(*frame), candidates)
         found.append(bool(len(shared)) and shared.max() > 0.3)
         if found[-1]:
             region, box = surroundings(images.to_gray(scene), candidates[shared.argmax()])
@@ -85,12 +89,12 @@ def surroundings(picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def cut(picture: np.ndarray, box, scale: float, across: float = 0, down: float = 0) -> np.ndarray:
-    """`faces.crop`, `scale` instead of CROP wide, its centre moved by shares of its side."""
+    """`crop`, `scale` instead of CROP wide, its centre moved by shares of its side."""
     side = scale * np.sqrt(box[2:].prod())
     moved = box + np.array([across * side, down * side, 0, 0])
-    larger = scale / faces.CROP
+    larger = scale / CROP
     middle = moved[:2] + moved[2:] / 2
-    return faces.crop(picture, [*(middle - box[2:] * larger / 2), *(box[2:] * larger)])
+    return crop(picture, [*(middle - box[2:] * larger / 2), *(box[2:] * larger)])
 
 
 def stretched(picture: np.ndarray, box, margin: float) -> np.ndarray:
@@ -106,8 +110,8 @@ def ways() -> dict:
     for margin in (0, 0.1, 0.2, 0.4):
         how[f"box with a margin of {margin:.0%}"] = lambda p, b, m=margin: stretched(p, b, m)
     for off in OFFSETS:
-        how[f"moved across by {off:g}"] = lambda p, b, o=off: cut(p, b, faces.CROP, o)
-        how[f"moved down by {off:g}"] = lambda p, b, o=off: cut(p, b, faces.CROP, 0, o)
+        how[f"moved across by {off:g}"] = lambda p, b, o=off: cut(p, b, CROP, o)
+        how[f"moved down by {off:g}"] = lambda p, b, o=off: cut(p, b, CROP, 0, o)
     return how
 
 
@@ -121,14 +125,14 @@ def answers(fer, around, places) -> dict[str, np.ndarray]:
     rows = {}
     for name, how in tqdm(ways().items(), desc="crops", unit="way", disable=None):
         rows[name] = fer.classify([how(p, b) for p, b in zip(around, places, strict=True)])
-    used = f"square of {faces.CROP:g}"
-    three = sum(rows[f"square of {s:g}"] for s in (1.06, faces.CROP, 1.2))
+    used = f"square of {CROP:g}"
+    three = sum(rows[f"square of {s:g}"] for s in (1.06, CROP, 1.2))
     rows["mean of squares of 1.06, 1.12, 1.2"] = three
     crops = [ways()[used](p, b) for p, b in zip(around, places, strict=True)]
     mirrored = fer.classify([crop[:, ::-1] for crop in crops])
     rows["with its mirror image"] = rows[used] + mirrored
     for kind in ("BOX", "HAMMING", "BICUBIC", "LANCZOS"):
-        small = resized(crops, fer.nets[0][1]["input_size"], Image.Resampling[kind])
+        small = resized(crops, fer.nets[0][1].input_size, Image.Resampling[kind])
         rows[f"resized by {kind}"] = fer.classify(small)
     return {name: row.argmax(axis=1) for name, row in rows.items()}
 
@@ -151,7 +155,7 @@ def redetected(fer, pictures: np.ndarray, truth: np.ndarray, rng) -> dict:
     around, places, found = found_again(fer, pictures, rng)
     right = {k: row == truth[found] for k, row in answers(fer, around, places).items()}
     right["as FER2013 framed it"] = fer.classify(pictures[found]).argmax(axis=1) == truth[found]
-    used = right[f"square of {faces.CROP:g}"]
+    used = right[f"square of {CROP:g}"]
     return {
         "n": len(pictures),
         "found": round(float(found.mean()), 4),
@@ -174,14 +178,14 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1200, help="validation pictures, by seed 0")
     args = parser.parse_args()
     try:
-        train, _, _ = fer2013.load().split("train")
+        train = fer2013.load().split("train").pictures
         valid, truth = scenes.validation()
     except FerlibError as error:
         print(f"skipped: {error}")
         return
     fer, rng = Recognizer(precision="float32"), np.random.default_rng(0)
     command = f"python benchmarks/crop.py --frames {args.frames} --n {args.n}"
-    report = {"conditions": conditions(command, weights=fer.name, seed=0), "used": faces.CROP}
+    report = {"conditions": conditions(command, weights=fer.name, seed=0), "used": CROP}
     report["frames"] = frames(train[rng.choice(len(train), args.frames, replace=False)])
     chosen = rng.choice(len(valid), min(args.n, len(valid)), replace=False)
     report["found_again"] = redetected(fer, valid[chosen], truth[chosen], rng)

@@ -19,8 +19,10 @@ import scenes
 from conditions import conditions, write
 from tqdm import tqdm
 
-from ferlib import faces
 from ferlib.errors import FerlibError
+from ferlib.faces.detectors import default_detector
+from ferlib.faces.face import overlaps
+from ferlib.faces.search import search
 
 SIZES = ((640, 480), (1024, 768), (1600, 1200), (3000, 2250))
 BOUNDS = (36, 48, 72, 110, 201)  # classes of face sizes: the square root of the box's area
@@ -30,8 +32,8 @@ Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def ways() -> dict[str, Find]:
-    detect = faces.default_detector()
-    thorough, quick = (partial(faces.search, detect, thorough=how) for how in (True, False))
+    detect = default_detector()
+    thorough, quick = (partial(search, detect, thorough=how) for how in (True, False))
     return {"find": thorough, "find, not thorough": quick}
 
 
@@ -40,7 +42,7 @@ def look(find: Find, scene: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
     started = time.perf_counter()
     boxes, _ = find(scene)
     seconds = time.perf_counter() - started
-    shared = np.array([faces.overlaps(face, boxes) for face in truth])
+    shared = np.array([overlaps(face, boxes) for face in truth])
     shared = shared.reshape(len(truth), len(boxes))
     hit = (shared > SAME).any(axis=1)
     return hit, int((shared.max(axis=0, initial=0) <= SAME).sum()), seconds

@@ -5,7 +5,7 @@
 Every competitor is a process that waits for its turn, with the same weights, pictures and number
 of threads: ferlib in each precision, PyTorch (in the environment that step.py makes) as it is,
 traced and compiled. A call takes a prepared batch and gives logits; "from crops" is
-`models.predict`, which prepares uint8 crops too. Then oneDNN names each primitive of our int8 call
+`nets.predict`, which prepares uint8 crops too. Then oneDNN names each primitive of our int8 call
 with 64 pictures (MKLDNN_VERBOSE) and its time, and one picture is answered under other settings of
 MXNet and of OpenMP. Writes results/latency.json; what int8 changes is counted by rounding.py.
 """
@@ -21,15 +21,15 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from conditions import ROOT, conditions, spread, write
-from step import TORCH, Rival, torch_python
+from step import TORCH, Rival, convolutions, torch_python, vgg
 from turns import take_turns
 
-from ferlib import fer2013, runtime
+from ferlib import runtime
+from ferlib.data import fer2013
 from ferlib.errors import FerlibError
 
 CALLS = {1: 200, 64: 10}  # batch -> calls a turn: about half a second each
@@ -67,38 +67,47 @@ GOAL_MS, GOAL_TIMES = 2.0, 3.0  # one picture; 64 beside PyTorch's bfloat16
 
 
 def load(prefix, how: str):
-    """The net and its JSON: a precision of `models.load_weights`, or "bfloat16" as in training."""
-    from ferlib import models, train
+    """The net and its Info: a precision of `nets.load`, or "bfloat16" as in training."""
+    from ferlib import nets, training
 
     precision, _, setting = how.partition(" ")
     if precision == "bfloat16":
-        net = train.in_bfloat16(original(prefix))  # fusing this graph made it slower
+        net = training.in_bfloat16(original(prefix))  # fusing this graph made it slower
         net.hybridize(static_alloc=True, static_shape=True)
         return net, None
-    net, info = models.load_weights(prefix, precision=precision)
+    net, info = nets.load(prefix, precision=precision)
     if setting in ("static", "dynamic"):
         net.hybridize(static_alloc=True, static_shape=setting == "static")
-    return net, info | models.RAW  # so that answers can be compared with logits
+    return net, info.raw()  # so that answers can be compared with logits
+
+
+def declared(prefix):
+    """What the network of stored weights declares about itself, and what is stored beside them."""
+    from ferlib import nets
+
+    info = nets.Info.read(nets.places.stored_files(prefix)[2])
+    return nets.find(info.network, info.channels, len(info.classes)), info
 
 
 def original(prefix):
     """The stored net as it was built, layer by layer."""
-    from ferlib import models
+    from ferlib import nets
+    from ferlib.nets.store import take_over
 
-    net = models.create(models.load_weights(prefix)[1]["network"])
-    models.take_over(net, prefix)
+    net = nets.create(declared(prefix)[0])
+    take_over(net, prefix)
     return net
 
 
 def caller(prefix, how: str, folder: Path, batch: int):
     """A function that answers a batch of what `prepare` wrote."""
-    from ferlib import models
+    from ferlib import nets
 
     net, info = load(prefix, how)
     if how.endswith("crops"):
         crops = np.load(folder / "crops.npy")[:batch]
-        return lambda: models.predict(net, crops, info)
-    x = models.mx.nd.array(np.load(folder / "pictures.npy")[:batch])
+        return lambda: nets.predict(net, crops, info)
+    x = runtime.import_mxnet().nd.array(np.load(folder / "pictures.npy")[:batch])
     return lambda: net(x).asnumpy()
 
 
@@ -131,15 +140,14 @@ class Worker(Rival):
 
 
 def prepare(prefix, folder: Path) -> None:
-    """What the processes share: 64 crops, the same as the net takes them, its spec and weights."""
-    from ferlib import images, models
+    """What the processes share: 64 crops, the same as the net takes them, its plan and weights."""
+    from ferlib.data.images import prepare as prepared
 
-    info = models.load_weights(prefix, precision="int8")[1]
-    spec = models.spec(info["network"])
-    crops = fer2013.load_or_sample().split("valid")[0][: max(CALLS)]
+    net, info = declared(prefix)
+    (folder / "plan.json").write_text(json.dumps(vgg(net)))
+    crops = fer2013.load_or_sample().split("valid").pictures[: max(CALLS)]
     np.save(folder / "crops.npy", crops)
-    np.save(folder / "pictures.npy", images.prepare(crops, info["input_size"], info["normalise"]))
-    (folder / "spec.json").write_text(json.dumps(asdict(spec)))
+    np.save(folder / "pictures.npy", prepared(crops, net.size, info.normalise, net.channels))
     values = original(prefix).collect_params().values()
     np.savez(folder / "weights.npz", *(value.data().asnumpy() for value in values))
 
@@ -206,7 +214,7 @@ def figures(ms: list[float]) -> dict:
 
 def agreement(folder: Path, name: str, batch: int) -> dict:
     """Of the answers to the batch, how many are float32's, and the largest other probability."""
-    from ferlib.models import softmax
+    from ferlib.nets.answer import softmax
 
     truth, mine = (softmax(np.load(folder / f"{n}-{batch}.npy")) for n in (REFERENCE, name))
     same = int((truth.argmax(axis=1) == mine.argmax(axis=1)).sum())
@@ -245,16 +253,16 @@ def anatomy(prefix, folder: Path, batch: int, call_ms: float) -> dict:
     text = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     isa = next((line.partition("isa:")[2] for line in text.splitlines() if "isa:" in line), "")
     spent, calls = primitives(text.split("BEGIN\n")[1].split("END")[0], 20)
-    convolutions = sum(ms for name, ms in spent.items() if name.startswith("convolution"))
-    work = multiply_adds(json.loads((folder / "spec.json").read_text())) * batch
+    alone = sum(ms for name, ms in spent.items() if name.startswith("convolution"))
+    work = batch * sum(layer.multiply_adds for layer in convolutions(declared(prefix)[0]))
     return {
         "isa": isa,
         "primitives_ms": {name: round(ms, 3) for name, ms in spent.most_common()},
         "calls": dict(calls),
         "outside_onednn_ms": round(call_ms - sum(spent.values()), 3),
-        "convolutions_share": round(convolutions / call_ms, 3),
-        "multiply_adds_per_s": f"{work / convolutions / 1e6:.0f}e9",
-        "ceiling_pictures_per_s": round(1000 * batch / convolutions, 1),
+        "convolutions_share": round(alone / call_ms, 3),
+        "multiply_adds_per_s": f"{work / alone / 1e6:.0f}e9",
+        "ceiling_pictures_per_s": round(1000 * batch / alone, 1),
     }
 
 
@@ -272,17 +280,6 @@ def primitives(text: str, repeats: int) -> tuple[Counter, Counter]:
     return spent, calls
 
 
-def multiply_adds(spec: dict) -> int:
-    """Of the convolutions, for one picture."""
-    total, channels, side = 0, 1, spec["size"]
-    for count, width in spec["blocks"]:
-        for _ in range(count):
-            total += 9 * channels * width * side * side
-            channels = width
-        side //= 2
-    return total
-
-
 # ---------------------------------------------------------------- all of it
 
 
@@ -291,7 +288,7 @@ def measure(prefix, turns: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         folder, report = Path(folder), {}
         prepare(prefix, folder)
-        report["network"] = json.loads(Path(f"{prefix}.json").read_text())["network"]
+        report["network"] = declared(prefix)[0].name
         for batch in CALLS:
             report[f"batch {batch}"] = compare(prefix, folder, batch, turns)
         # Of many pictures: the call with one is so short that oneDNN's telling of it outlasts it.
@@ -330,7 +327,7 @@ def main() -> None:
 
 
 def run(nets: list[str], turns: int) -> None:
-    from ferlib.faces import find_weights
+    from ferlib.nets import find_weights
 
     command = f"python benchmarks/latency.py --nets {' '.join(nets)} --turns {turns}"
     known = conditions(command, torch=TORCH.partition("==")[2], unit="medians of turns")

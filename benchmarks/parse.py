@@ -1,4 +1,4 @@
-"""fer2013.csv -> arrays: `ferlib.fer2013.read` beside reading row by row, in turns, in one run.
+"""fer2013.csv -> arrays: `ferlib.data.fer2013.read` beside the csv module, in turns, in one run.
 
     python benchmarks/parse.py [--fer2013 FILE --ferplus FILE] [--repeat 5]
 
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from conditions import conditions, write
 
-from ferlib import fer2013
+from ferlib.data import fer2013
 
 USAGES = ["Training", "PublicTest", "PrivateTest"]
 

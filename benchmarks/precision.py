@@ -13,35 +13,37 @@ import argparse
 import numpy as np
 from conditions import conditions, write
 
-from ferlib import fer2013, images, labels, models, runtime, train
+from ferlib import runtime, training
+from ferlib.data import fer2013, images
+from ferlib.data.augment import augment
+from ferlib.data.dataset import Dataset
 
 WINDOW = 20
 
 
-def curve(net: str, precision: str, seed: int, steps: int, pictures, votes) -> list[float]:
+def curve(net: str, precision: str, seed: int, steps: int, learn: Dataset) -> list[float]:
     """Train for some steps of a one-epoch recipe -> the mean loss of each window."""
-    recipe = train.Recipe(net=net, precision=precision, seed=seed, epochs=1)
-    run = train.Run(recipe, runtime.contexts())
-    run.steps = steps
+    recipe = training.Recipe(net=net, precision=precision, seed=seed, epochs=1)
+    run = training.Run(recipe, runtime.contexts(), learn)
     rng = np.random.default_rng(seed)
-    models.mx.random.seed(seed)
-    targets, size = labels.targets(votes, recipe.scheme), models.spec(net).size
+    runtime.import_mxnet().random.seed(seed)
+    targets, size = learn.targets(recipe.scheme), recipe.network().size
     losses = []
     for at in range(steps):
-        rows = rng.choice(len(pictures), recipe.batch_size, replace=False)
-        batch = images.augment(pictures[rows], size, rng, recipe.augmentation)
-        run.trainer.set_learning_rate(run.rate(at))
-        loss = train.step(run, images.normalised(batch, recipe.normalisation), targets[rows])
+        rows = rng.choice(len(learn), recipe.batch_size, replace=False)
+        batch = augment(learn.pictures[rows], size, rng, recipe.augmentation)
+        run.trainer.set_learning_rate(recipe.rate(at, steps))
+        loss = training.step(run, images.normalised(batch, recipe.normalisation), targets[rows])
         losses.append(float(loss.asscalar()) / recipe.batch_size)
     return np.reshape(losses, (-1, WINDOW)).mean(axis=1).round(4).tolist()
 
 
 def compare(net: str, seeds: int, steps: int) -> dict:
-    pictures, votes, _ = fer2013.load_or_sample().split("train", keep="usable")
+    learn = fer2013.load_or_sample().split("train", keep="usable")
     curves = {"float32": [], "bfloat16": []}
     for seed in range(seeds):
         for precision, each in curves.items():
-            each.append(curve(net, precision, seed, steps, pictures, votes))
+            each.append(curve(net, precision, seed, steps, learn))
             print(f"seed {seed}, {precision}: {each[-1]}", flush=True)
     full, half = (np.array(each) for each in curves.values())
     return {

@@ -9,7 +9,6 @@ results/robust.png.
 
 import argparse
 import io
-import os
 from collections.abc import Callable
 
 import cv2
@@ -18,8 +17,11 @@ from conditions import ROOT, conditions, write
 from PIL import Image
 from tqdm import tqdm
 
-from ferlib import Recognizer, evaluate, fer2013, labels, plots
+from ferlib import Recognizer, plots
+from ferlib.data import fer2013
 from ferlib.errors import FerlibError
+from ferlib.files import whole_file
+from ferlib.metrics import recall
 
 SPLIT, PROTOCOL = "valid", "fer2013new.csv"
 
@@ -129,7 +131,7 @@ def table(fer, pictures: np.ndarray, truth: np.ndarray) -> list[dict]:
     rows = []
     for name in tqdm(DEGRADATIONS, unit="degradation", disable=None):
         guess = fer.classify(degraded(pictures, name)).argmax(axis=1)
-        balanced = evaluate.by_emotion(guess, truth)["balanced_accuracy"]
+        balanced = recall(guess, truth).balanced_accuracy
         accuracy = round(float((guess == truth).mean()), 5)
         rows.append({"name": name, "accuracy": accuracy, "balanced_accuracy": balanced})
     return rows
@@ -138,21 +140,17 @@ def table(fer, pictures: np.ndarray, truth: np.ndarray) -> list[dict]:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     try:
-        pictures, votes, _ = fer2013.load().split(SPLIT, PROTOCOL)
+        valid = fer2013.load().split(SPLIT, PROTOCOL)
     except FerlibError as error:
         print(f"skipped: {error}")
         return
     fer = Recognizer(precision="float32")  # figures that hold on every machine
     known = conditions("python benchmarks/robust.py", weights=fer.name, split=SPLIT)
-    known |= {"protocol": PROTOCOL, "n": len(pictures), "seed": 0}
-    rows = table(fer, pictures, labels.majority(votes))
+    known |= {"protocol": PROTOCOL, "n": len(valid), "seed": 0}
+    rows = table(fer, valid.pictures, valid.truth)
     write("robust", {"conditions": known, "table": rows})
-    beside = ROOT / "results" / f".robust.{os.getpid()}.png"
-    try:
-        plots.robustness(rows).savefig(beside)
-        os.replace(beside, ROOT / "results" / "robust.png")
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(ROOT / "results" / "robust.png") as partial:
+        plots.robustness(rows).savefig(partial)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from ferlib import faces, fer2013, labels
+from ferlib.data import fer2013
+from ferlib.faces.face import CROP, overlaps
 
 FACELESS = (
     *("brick", "chelsea", "clock", "coffee", "grass", "gravel", "hubble_deep_field"),
@@ -22,8 +23,8 @@ FADE = 0.06  # in a crowd a picture's edges fade, so that no frame gives a face 
 
 def validation() -> tuple[np.ndarray, np.ndarray]:
     """Majority images of the validation split by fer2013new.csv: pictures and emotions."""
-    pictures, votes, _ = fer2013.load().split("valid", "fer2013new.csv")
-    return pictures, labels.majority(votes)
+    valid = fer2013.load().split("valid", "fer2013new.csv")
+    return valid.pictures, valid.truth
 
 
 @cache
@@ -91,10 +92,10 @@ def crowd(pictures, size: tuple[int, int], smallest: int, largest: int, rng):
     """
     scene, taken = background(size, rng).copy(), np.zeros((0, 4))
     for _ in range(rng.integers(13)):
-        side = round(faces.CROP * smallest * (largest / smallest) ** rng.random())
+        side = round(CROP * smallest * (largest / smallest) ** rng.random())
         left, top = rng.integers(size[0] - side), rng.integers(size[1] - side)
         frame = np.array([left, top, side, side], float)
-        if not faces.overlaps(frame, taken).any():
+        if not overlaps(frame, taken).any():
             picture = enlarged(pictures[rng.integers(len(pictures))], side)
             paste(scene, picture, left, top, FADE)
             taken = np.append(taken, [frame], axis=0)
@@ -103,5 +104,5 @@ def crowd(pictures, size: tuple[int, int], smallest: int, largest: int, rng):
 
 def face_box(left: float, top: float, side: float) -> np.ndarray:
     """Where the face is in a frame of FER2013, by the median of them (results/crop.json)."""
-    inner = side / faces.CROP
+    inner = side / CROP
     return np.array([left + (side - inner) / 2, top + (side - inner) / 2, inner, inner])

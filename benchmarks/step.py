@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from conditions import ROOT, conditions, spread, write
+from conditions import ROOT, conditions, plainly, spread, write
 
 TORCH = "torch==2.13.0"
 NETS = {"vgg13": 128, "vgg13bn": 128, "vgg13lean": 128}  # and the batch
@@ -40,18 +40,19 @@ def our_step(name: str, precision: str, batch: int):
     """A function that takes one step of training."""
     import numpy as np
 
-    from ferlib import models, runtime, train
+    from ferlib import nets, runtime, training
+    from ferlib.data.dataset import Dataset
 
-    rng = np.random.default_rng(0)
-    size = models.spec(name).size
-    x = rng.standard_normal((batch, 1, size, size), dtype=np.float32)
-    y = rng.dirichlet(np.ones(8), batch).astype(np.float32)
-    recipe = train.Recipe(net=name, batch_size=batch, precision=precision, lr=1e-3)
-    run = train.Run(recipe, runtime.contexts())
+    rng, net = np.random.default_rng(0), nets.find(name)
+    x = rng.standard_normal((batch, net.channels, net.size, net.size), dtype=np.float32)
+    y = rng.dirichlet(np.ones(net.classes), batch).astype(np.float32)
+    recipe = training.Recipe(net=name, batch_size=batch, precision=precision, lr=1e-3)
+    unseen = np.zeros((batch, net.size, net.size), np.uint8)  # a run wants pictures of its own
+    run = training.Run(recipe, runtime.contexts(), Dataset(unseen, y))
 
     def step() -> None:
-        train.step(run, x, y).wait_to_read()
-        models.mx.nd.waitall()
+        training.step(run, x, y).wait_to_read()
+        runtime.import_mxnet().nd.waitall()
 
     return step
 
@@ -109,10 +110,21 @@ def torch_python() -> Path:
     return python
 
 
-def rivals(name: str, batch: int) -> dict[str, Rival]:
-    from ferlib import models, runtime
+def vgg(net) -> dict:
+    """A registered VGG as torch_step.py builds it; FerlibError for a net of another family."""
+    from ferlib.errors import FerlibError
+    from ferlib.nets.zoo.vgg import Plan
 
-    spec = json.dumps(asdict(models.spec(name)))
+    plan = getattr(net.layers, "keywords", {}).get("plan")
+    if not isinstance(plan, Plan):
+        raise FerlibError(f"{net.name} is no VGG: benchmarks/torch_step.py builds no other nets")
+    return asdict(plan) | {"size": net.size, "channels": net.channels, "classes": net.classes}
+
+
+def rivals(name: str, batch: int) -> dict[str, Rival]:
+    from ferlib import nets, runtime
+
+    spec = json.dumps(vgg(nets.find(name)))
     threads = {**os.environ, "OMP_NUM_THREADS": str(runtime.cores())}
     made = {}
     for rival, (precision, layout) in RIVALS.items():
@@ -168,33 +180,34 @@ def anatomy(name: str, batch: int, steps: int = 4) -> dict:
             counts[kind] += 1
     kernels = sorted({p.split(",")[4] for p in watched[0].splitlines() if ",convolution," in p})
     step = 1000 * float(watched[1].split()[0]) / steps
-    convolutions = sum(ms for kind, ms in spent.items() if kind.startswith("convolution"))
-    work = multiplications(name) * batch / convolutions / 1e6
+    alone = sum(ms for kind, ms in spent.items() if kind.startswith("convolution"))
+    work = multiplications(name) * batch / alone / 1e6
     return {
         "step_ms": round(step, 1),
         "primitives_ms": {k: round(v, 1) for k, v in spent.most_common() if v >= 0.05},
         "calls": {kind: round(count / steps) for kind, count in counts.items()},
         "outside_onednn_ms": round(step - sum(spent.values()), 1),
         "convolution_kernels": kernels,
-        "convolutions_share": round(convolutions / step, 3),
+        "convolutions_share": round(alone / step, 3),
         "convolutions_multiply_adds_per_s": f"{work:.0f}e9",
-        "ceiling_images_per_s": round(1000 * batch / convolutions, 1),
+        "ceiling_images_per_s": round(1000 * batch / alone, 1),
     }
 
 
-def multiplications(name: str) -> float:
+def multiplications(name: str) -> int:
     """Multiply-adds of the convolutions for one picture: forward, to the data, to the weights."""
-    from ferlib import models
+    from ferlib import nets
 
-    spec = models.spec(name)
-    total, channels, side = 0, 1, spec.size
-    for count, width in spec.blocks:
-        for _ in range(count):
-            passes = 3 if channels > 1 else 2  # nobody asks for the gradient of the pictures
-            total += passes * 9 * channels * width * side * side
-            channels = width
-        side //= 2
-    return total
+    first, *rest = (layer.multiply_adds for layer in convolutions(nets.find(name)))
+    return 2 * first + 3 * sum(rest)  # nobody asks for the gradient of the pictures
+
+
+def convolutions(net) -> list:
+    """Those of a network's graph, in their order."""
+    from ferlib import nets
+
+    layers = nets.graph.layers(nets.create(net), net)
+    return [layer for layer in layers if layer.op == "Convolution"]
 
 
 def look(name: str, precision: str, batch: str, steps: str) -> None:
@@ -208,6 +221,7 @@ def look(name: str, precision: str, batch: str, steps: str) -> None:
     print("END", time.perf_counter() - started, flush=True)
 
 
+@plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=5)

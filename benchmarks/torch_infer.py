@@ -2,7 +2,7 @@
 
     python benchmarks/torch_infer.py FOLDER PRECISION HOW BATCH OUT
 
-FOLDER holds what latency.py prepared: spec.json, weights.npz and pictures.npy. HOW is "eager",
+FOLDER holds what latency.py prepared: plan.json, weights.npz and pictures.npy. HOW is "eager",
 "autocast", "traced" or "compiled". Logits go to OUT; then, for every number read from stdin, so
 many batches are answered, and the seconds they took are printed.
 """
@@ -23,7 +23,7 @@ LAYOUT = torch.channels_last
 
 def load(folder: Path) -> torch.nn.Module:
     """The stored net, ready to answer; both libraries list its parameters in the same order."""
-    net = build(json.loads((folder / "spec.json").read_text()))
+    net = build(json.loads((folder / "plan.json").read_text()))
     names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
     with np.load(folder / "weights.npz") as stored:
         values = [torch.from_numpy(stored[key]) for key in stored.files]

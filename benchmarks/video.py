@@ -22,7 +22,10 @@ from PIL import Image
 from skimage import data
 
 import ferlib
-from ferlib import faces, video
+from ferlib.faces import video
+from ferlib.faces.face import crop
+from ferlib.faces.frames import Copy
+from ferlib.faces.tracking import Tracker
 
 
 def make(path: Path, count: int) -> None:
@@ -58,14 +61,14 @@ def parts(path: Path, fer, folder: Path, clock) -> dict[str, float]:
         small = [np.asarray(Image.fromarray(f.picture).resize(size)) for f in few]
         timed(f"detect at {width}x{size[1]}", partial(fer.find, thorough=False), small)
     boxes, sure = fer.find(frames[0].picture, thorough=False)
-    tracker = video.Tracker(lambda _: (boxes[:1], sure[:1]), every=len(frames) + 1)
+    tracker = Tracker(lambda _: (boxes[:1], sure[:1]), every=len(frames) + 1)
     timed("track, one face", lambda f: tracker.update(f.picture, f.seconds), frames)
-    crops = [[faces.crop(frame.picture, boxes[0])] for frame in few]
+    crops = [[crop(frame.picture, boxes[0])] for frame in few]
     timed("classify, one face", fer.classify, crops)
-    timed("classify, four faces", fer.classify, [crop * 4 for crop in crops])
+    timed("classify, four faces", fer.classify, [one * 4 for one in crops])
     found = fer(frames[0].picture)
     drawn = timed("draw", lambda frame: np.asarray(fer.draw(frame.picture, found)), few)
-    copy = video.Copy(folder / "copy", 25, (640, 480))
+    copy = Copy(folder / "copy", 25, (640, 480))
     timed("encode", copy.write, drawn)
     copy.close()
     return spent
@@ -74,7 +77,7 @@ def parts(path: Path, fer, folder: Path, clock) -> dict[str, float]:
 def whole(path: Path, fer, folder: Path, clock, every: int, copied: bool) -> float:
     """Milliseconds a frame of everything: decode, detect, track, classify; draw and encode."""
     count, started = 0, clock()
-    copy = video.Copy(folder / "whole", 25, (640, 480)) if copied else None
+    copy = Copy(folder / "whole", 25, (640, 480)) if copied else None
     for frame, found in video.follow(video.frames(path), fer, every):
         count += 1
         if copy:
@@ -95,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         make(folder / "clip.mp4", args.frames)
-        report = {"conditions": known, "net": fer.nets[0][1].get("network"), "size": [640, 480]}
+        report = {"conditions": known, "net": fer.nets[0][1].network, "size": [640, 480]}
         report["parts_ms"] = parts(folder / "clip.mp4", fer, folder, clock)
         report["whole"] = [
             {"every": every, "copy": copied, "ms": ms, "frames_per_second": round(1000 / ms, 1)}

@@ -1,26 +1,35 @@
-"""benchmarks/compare.py: what it compares, its arithmetic, and the figures that it recorded."""
+"""experiments/compare.py: what it compares, its arithmetic, and the figures that it recorded."""
 
 import copy
 import csv
 import json
+import re
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ferlib import evaluate, fer2013, labels, models, sample, train
+from ferlib import nets as networks
+from ferlib import training
+from ferlib.data import fer2013, labels, sample
 from ferlib.errors import FerlibError
+from ferlib.evaluation import evaluate
+from ferlib.metrics import measure
+from ferlib.nets.info import Trained
+from ferlib.nets.places import weight_files
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "experiments")]
 import compare  # noqa: E402
 import pages  # noqa: E402
+from conditions import result  # noqa: E402
 
-RECIPE = json.loads(json.dumps(asdict(train.Recipe(net="vgg-tiny", epochs=2))))
+VALID = {"split": "valid", "protocol": "fer2013new.csv"}
+RECIPE = json.loads(json.dumps(asdict(training.Recipe(net="vgg-tiny", epochs=2))))
 
 
 def how(**changes) -> dict:
@@ -32,10 +41,10 @@ def how(**changes) -> dict:
 
 def save(prefix: Path, **changes) -> str:
     """A net of chance weights where a finished one would be, with its log."""
-    recipe = train.Recipe(net="vgg-tiny")
-    net = models.create("vgg-tiny", seed=changes.get("seed", 0) + 10 * len(prefix.name))
-    info = recipe.served() | {"network": "vgg-tiny", "trained": how(**changes)}
-    models.save_weights(net, prefix, info | {"bias": [0, 5.0] + [0] * 6, "temperature": 3.0})
+    net = networks.create("vgg-tiny", seed=changes.get("seed", 0) + 10 * len(prefix.name))
+    info = networks.Info.of(networks.find("vgg-tiny"))
+    info = replace(info, trained=Trained(**how(**changes)), bias=(0, 5, *[0] * 6), temperature=3)
+    networks.save(net, prefix, info)
     Path(f"{prefix}-run").mkdir()
     Path(f"{prefix}-run", "log.csv").write_text("epoch,lr\n1,0.1\n2,0.0\n")
     return str(prefix)
@@ -139,16 +148,15 @@ def test_an_unfinished_net_is_named(tmp_path):
 # ---------------------------------------------------------------- figures
 
 
-def test_a_net_is_measured_as_it_was_trained(nets, data, report, monkeypatch):
-    """Without the bias and temperature in its JSON, as `ferlib.evaluate` does it."""
-    monkeypatch.setattr(fer2013, "load", lambda *_: data)
+def test_a_net_is_measured_as_it_was_trained(nets, data, report):
+    """Without the bias and temperature in its JSON, as `ferlib.evaluation` does it."""
     rows = report["groups"]["cross-entropy"]["figures"]
     where = [(row["split"], row["protocol"]) for row in rows]
     assert where == [(s, p) for s in ("valid", "test") for p in fer2013.PROTOCOLS]
     for at, prefix in enumerate(nets["cross-entropy"]):
         for row in (rows[0], rows[3]):
-            asked = {"split": row["split"], "protocol": row["protocol"], "precision": "float32"}
-            wanted = evaluate.evaluate(prefix, raw=True, **asked)
+            part = data.split(row["split"], row["protocol"])
+            wanted = vars(evaluate(part, prefix, "crop", raw=True, precision="float32"))
             assert row["n"] == wanted["n"]
             for key in ("accuracy", "balanced_accuracy", "loss", "kl", "ece"):
                 assert row[key]["values"][at] == pytest.approx(wanted[key], abs=2e-5), key
@@ -157,24 +165,25 @@ def test_a_net_is_measured_as_it_was_trained(nets, data, report, monkeypatch):
 def test_the_temperature_is_fitted_to_validation_and_divides_the_logits(nets, data, report):
     prefix, group = nets["majority"][1], report["groups"]["majority"]
     temperature = group["nets"][Path(prefix).name]["temperature"]
-    net, info = models.load_weights(prefix)
-    pictures, votes, _ = data.split("valid")
-    truth = labels.majority(votes)
+    net, info = networks.load(prefix)
+    valid, test = data.split("valid"), data.split("test")
+    truth = labels.majority(valid.votes)
+
+    def scores(part, **how) -> np.ndarray:
+        return networks.predict(net, part.pictures, replace(info.raw(), **how))
 
     def loss(tried: float) -> float:
-        scores = models.predict(net, pictures, info | models.RAW | {"temperature": tried})
-        return -np.log(scores[np.arange(len(truth)), truth]).sum()
+        each = scores(valid, temperature=tried)
+        return -np.log(each[np.arange(len(truth)), truth]).sum()
 
     beside = (min(temperature * 1.02, 3), max(temperature / 1.02, 0.3))  # 0.3 to 3 are tried
     assert loss(temperature) <= min(map(loss, beside)) + 1e-3
-    pictures, votes, _ = data.split("test")
-    scores = models.predict(net, pictures, info | models.RAW)
-    softer = models.predict(net, pictures, info | models.RAW | {"temperature": temperature})
-    np.testing.assert_allclose(compare.tempered(scores, temperature), softer, atol=1e-5)
-    wanted = evaluate.measure(softer, votes)["ece"]
+    plain, softer = scores(test), scores(test, temperature=temperature)
+    np.testing.assert_allclose(compare.tempered(plain, temperature), softer, atol=1e-5)
+    wanted = measure(softer, test).ece
     assert group["figures"][2]["ece_tempered"]["values"][1] == pytest.approx(wanted, abs=1e-4)
     sure = group["figures"][2]["confidence"]["values"][1]
-    assert sure == pytest.approx(scores.max(axis=1).mean(), abs=1e-5)
+    assert sure == pytest.approx(plain.max(axis=1).mean(), abs=1e-5)
 
 
 def check_arithmetic(found: dict) -> None:
@@ -201,7 +210,7 @@ def check_arithmetic(found: dict) -> None:
 
 
 def valid(group: dict, seed: int) -> float:
-    row = pages.measured(group, pages.VALID)
+    (row,) = pages.pick(group["figures"], **VALID)
     return row["accuracy"]["values"][group["seeds"].index(seed)]
 
 
@@ -236,9 +245,7 @@ def test_the_report_says_what_the_nets_share_and_keeps_their_logs(report):
 def test_a_missing_log_is_named(nets, tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "ROOT", tmp_path)
     copied = tmp_path / "alone"
-    for source, target in zip(
-        models.weight_files(nets["majority"][0]), models.weight_files(copied), strict=True
-    ):
+    for source, target in zip(weight_files(nets["majority"][0]), weight_files(copied), strict=True):
         shutil.copyfile(source, target)
     with pytest.raises(FerlibError, match=r"log\.csv is missing"):
         compare.compare("tried", {"a": [str(copied)]}, ["valid"], False)
@@ -252,20 +259,20 @@ def test_wrong_calls_end_in_one_line(nets, monkeypatch, capsys):
     assert not (ROOT / "results" / "tried.json").exists()
 
 
-# ---------------------------------------------------------------- the pages
+# ---------------------------------------------------------------- the page
 
 
-def shown(found: dict, name: str, block, folder: Path, monkeypatch) -> list[list[str]]:
-    """The rows of a block's table, as cells, when results/NAME.json holds `found`."""
-    (folder / "results").mkdir(exist_ok=True)
-    (folder / "results" / f"{name}.json").write_text(json.dumps(found))
-    monkeypatch.setattr(pages, "ROOT", folder)
-    lines = [line for line in block().splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+def shown(name: str, found: dict) -> tuple[list[list[str]], str]:
+    """The cells of the page's table of results/NAME.json, were that `found`, and what follows."""
+    before, link, after = pages.page(pages.results() | {name: found}).rpartition(f"[{name}.json]")
+    assert link
+    table = before.rpartition("|\n\n")[0].rpartition("\n\n")[2]
+    rows = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in row] for row in rows], after
 
 
-def test_pages_show_the_schemes_as_measured(report, tmp_path, monkeypatch):
-    rows = shown(report, "schemes", pages.schemes_block, tmp_path, monkeypatch)
+def test_the_page_shows_the_schemes_as_measured(report):
+    rows, _ = shown("schemes", recorded_now(report))
     assert [row[0] for row in rows] == list(report["groups"])
     for (_, pictures, valid, test, paper, kl, errors), group in zip(
         rows, report["groups"].values(), strict=True
@@ -282,20 +289,23 @@ def test_pages_show_the_schemes_as_measured(report, tmp_path, monkeypatch):
         assert pictures == str(group["pictures"])
 
 
-def test_pages_show_the_teacher_with_single_seeds(report, tmp_path, monkeypatch):
-    found = copy.deepcopy(report)
+def recorded_now(report: dict) -> dict:
+    known = {"command": "python experiments/compare.py schemes", "commit": "1234567"}
+    return report | {"conditions": result("schemes")["conditions"] | known}
+
+
+def test_the_page_shows_the_teacher_with_single_seeds(report):
+    found = copy.deepcopy(recorded_now(report))
     groups = {"votes": found["groups"]["majority"], "both": found["groups"]["cross-entropy"]}
     groups["both"] |= {"teacher": ["x", "y"], "teacher_share": 0.7}
     for row in groups["both"]["figures"]:
         row["accuracy"] = compare.summary(row["accuracy"]["values"][:1])
     found |= {"groups": groups}
     found["differences"] = [{"from": "votes", "to": "both", "mean": -0.012, "standard_error": None}]
-    rows = shown(found, "teacher", pages.teacher_block, tmp_path, monkeypatch)
+    rows, after = shown("teacher", found)
     assert [row[0] for row in rows] == ["votes", "both"]
     assert "±" in rows[0][2] and "±" not in rows[1][2]
-    text = pages.teacher_block()
-    assert "70% the mean answer of 2 larger nets" in text
-    assert "votes to both -1.20 (one seed)" in text
+    assert re.search("votes to both -1.20 [^±]*$", after.partition("\n\n")[2].split(".\n")[0])
 
 
 # ---------------------------------------------------------------- what was recorded
@@ -303,7 +313,7 @@ def test_pages_show_the_teacher_with_single_seeds(report, tmp_path, monkeypatch)
 
 @pytest.fixture(params=["schemes", "teacher", "views"])
 def recorded(request) -> SimpleNamespace:
-    return SimpleNamespace(name=request.param, **pages.result(request.param))
+    return SimpleNamespace(name=request.param, **result(request.param))
 
 
 def test_recorded_figures_are_of_one_recipe_and_add_up(recorded):
@@ -328,7 +338,7 @@ def test_recorded_nets_come_with_their_logs(recorded):
                 rows = list(csv.DictReader(file))
             assert len(rows) == net["trained"]["recipe"]["epochs"] == group["epochs"]
             last = float(rows[-1]["valid_accuracy"])
-            figures = pages.measured(group, pages.VALID)
+            (figures,) = pages.pick(group["figures"], **VALID)
             assert figures["accuracy"]["values"][at] == pytest.approx(last, abs=0.002), name
 
 
@@ -359,5 +369,5 @@ def test_the_views_are_the_only_difference_and_go_on_from_the_last_taught_net(re
     assert all(how["teacher_views"] for how in seen)
     for one, other in zip(fixed, seen, strict=True):
         assert one | {"teacher_views": True} == other
-    *_, last = pages.result("teacher")["groups"].values()
+    *_, last = result("teacher")["groups"].values()
     assert {one["start"] for one in fixed} == {f"runs/{name}" for name in last["nets"]}

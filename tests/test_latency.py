@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferlib import int8, models, sample, train
+from ferlib import nets, runtime
+from ferlib.data import cartoon
+from ferlib.data.dataset import Dataset
+from ferlib.data.labels import EMOTIONS
+from ferlib.errors import FerlibError
+from ferlib.nets.answer import softmax
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import latency  # noqa: E402
-import pages  # noqa: E402
+import step  # noqa: E402
+from conditions import result  # noqa: E402
 
 TORCH = ROOT / "build" / "torch"
 
@@ -22,10 +28,10 @@ def tiny(tmp_path_factory):
     """A small net with an int8 graph, and the folder that its competitors share."""
     folder = tmp_path_factory.mktemp("latency")
     prefix, rng = folder / "tiny", np.random.default_rng(0)
-    info = train.Recipe(net="vgg-tiny").served() | {"network": "vgg-tiny"}
-    models.save_weights(lively(models.create("vgg-tiny", seed=1), rng), prefix, info)
-    faces = np.stack([sample.draw(emotion, rng) for emotion in models.EMOTIONS * 8])
-    int8.quantize(prefix, faces)
+    info = nets.Info.of(nets.find("vgg-tiny"))
+    nets.save(lively(nets.create("vgg-tiny", seed=1), rng), prefix, info)
+    faces = np.stack([cartoon.draw(emotion, rng) for emotion in EMOTIONS * 8])
+    nets.quantize(prefix, faces)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency.fer2013, "load_or_sample", lambda: Faces(faces))
         latency.prepare(prefix, folder)
@@ -34,17 +40,17 @@ def tiny(tmp_path_factory):
 
 class Faces:
     def __init__(self, pictures):
-        self.pictures = pictures
+        self.data = Dataset(pictures, np.arange(len(pictures)) % len(EMOTIONS))
 
     def split(self, _name):
-        return self.pictures, None, None
+        return self.data
 
 
 def lively(net, rng):
     """Statistics and shifts as after training; fresh ones would hide a mix-up of parameters."""
     for name, value in net.collect_params().items():
         if name.endswith(("gamma", "beta", "mean", "var")):
-            value.set_data(models.mx.nd.array(rng.uniform(0.5, 1.5, value.shape)))
+            value.set_data(runtime.import_mxnet().nd.array(rng.uniform(0.5, 1.5, value.shape)))
     return net
 
 
@@ -58,7 +64,7 @@ def answers(tiny, how: str) -> np.ndarray:
     [("fused", 1e-4), ("bfloat16", 0.02), ("int8", 0.1), ("int8 crops", 0.1), ("int8 static", 0.1)],
 )
 def test_our_competitors_give_the_answers_of_float32(tiny, how, change):
-    truth, mine = (models.softmax(answers(tiny, each)) for each in ("float32", how))
+    truth, mine = (softmax(answers(tiny, each)) for each in ("float32", how))
     assert mine.shape == (64, 8) and np.ptp(truth, axis=0).max() > change
     assert abs(mine - truth).max() < change
     sure = np.diff(np.sort(truth, axis=1)[:, -2:], axis=1)[:, 0] > 2 * change
@@ -77,15 +83,25 @@ def test_pytorch_answers_alike(tiny, precision, how, change):
     command = [TORCH / "bin" / "python", script, folder, precision, how, "64", out]
     ended = subprocess.run(command, input="2\n", capture_output=True, text=True, check=True)
     assert float(ended.stdout.split()[-1]) > 0
-    truth = models.softmax(answers(tiny, "float32"))
-    assert abs(models.softmax(np.load(out)) - truth).max() < change
+    truth = softmax(answers(tiny, "float32"))
+    assert abs(softmax(np.load(out)) - truth).max() < change
 
 
 def test_the_work_of_a_net_is_that_of_its_convolutions():
     # 48 x 48 from 1 to 16 channels; 24 x 24 from 16 to 32; 12 x 12 from 32 to 64 and 64 to 64.
-    by_hand = 9 * (2304 * 16 + 576 * 16 * 32 + 144 * (32 * 64 + 64 * 64))
-    spec = {"size": 48, "blocks": models.spec("vgg-tiny").blocks}
-    assert latency.multiply_adds(spec) == by_hand
+    first, *rest = 9 * 2304 * 16, 9 * 576 * 16 * 32, 9 * 144 * 32 * 64, 9 * 144 * 64 * 64
+    layers = step.convolutions(nets.find("vgg-tiny"))
+    assert [layer.multiply_adds for layer in layers] == [first, *rest]
+    # A training step does it thrice; the pictures themselves need no gradient.
+    assert step.multiplications("vgg-tiny") == 2 * first + 3 * sum(rest)
+
+
+def test_pytorchs_side_is_told_a_vgg_and_refuses_other_nets():
+    plan = step.vgg(nets.find("vgg-tiny", channels=3, classes=5))
+    assert plan["blocks"] == ((1, 16), (1, 32), (2, 64))
+    assert (plan["size"], plan["channels"], plan["classes"]) == (48, 3, 5)
+    with pytest.raises(FerlibError, match="mine is no VGG"):
+        step.vgg(nets.Net("mine", lambda net: [], 48))
 
 
 def test_primitives_take_the_median_of_equal_calls():
@@ -138,7 +154,7 @@ def watched(monkeypatch) -> list[subprocess.Popen]:
 
 
 def test_the_recorded_figures_belong_together():
-    report = pages.result("latency")
+    report = result("latency")
     assert next(iter(report["nets"])) == "ferplus"
     for name, net in report["nets"].items():
         assert net["goals"] == latency.goals(net), name

@@ -1,6 +1,6 @@
 """Compare groups of finished nets that were trained alike but for their targets.
 
-    FERLIB_DATA=... python benchmarks/compare.py NAME LABEL=PREFIX,PREFIX ... [--test] [--lengths]
+    FERLIB_DATA=... python experiments/compare.py NAME LABEL=PREFIX,PREFIX ... [--test] [--lengths]
 
 A group is one way to make targets, its nets differ in their seeds. Between groups may differ the
 scheme, the teacher and its views, and with `--lengths` the number of epochs; any other difference
@@ -15,8 +15,8 @@ is chosen by these figures.
 `differences` pairs nets of the same seed, which start from the same weights: the mean gap in
 validation accuracy and its standard error, for each two groups of the same length.
 
-Writes results/NAME.json and copies the training logs to results/NAME/<net>.csv. README.md shows
-NAMEs "schemes", "teacher" and "views" (`python benchmarks/pages.py`).
+Writes results/NAME.json and copies the training logs to results/NAME/<net>.csv. results/README.md
+shows NAMEs "schemes", "teacher" and "views" (`python experiments/pages.py`).
 """
 
 import argparse
@@ -30,11 +30,16 @@ from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
-from conditions import ROOT, conditions, plainly, write
 from tqdm import tqdm
 
-from ferlib import evaluate, fer2013, labels, models, train
+from benchmarks.conditions import ROOT, conditions, plainly, write
+from ferlib import training
+from ferlib.data import fer2013
+from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
+from ferlib.metrics import measure
+from ferlib.nets import load, predict
+from ferlib.nets.places import weight_files
 
 # Barsoum et al. 2016 (arXiv 1608.01041), mean accuracy on the test split by label.csv; the
 # deviations over their runs are about that.
@@ -65,7 +70,7 @@ def groups_of(words: list[str]) -> dict[str, list[str]]:
 
 def trained(prefix: str) -> dict:
     """How a net came about, from its JSON."""
-    path = models.weight_files(prefix)[2]
+    path = weight_files(prefix)[2]
     try:
         return json.loads(path.read_text())["trained"]
     except FileNotFoundError:
@@ -76,7 +81,7 @@ def trained(prefix: str) -> dict:
 
 def recipe(how: dict) -> dict:
     """Whole, though an option be younger than the net, and with what "auto" came to."""
-    default = json.loads(json.dumps(asdict(train.Recipe())))
+    default = json.loads(json.dumps(asdict(training.Recipe())))
     return default | how["recipe"] | {"precision": how["machine"]["precision"]}
 
 
@@ -112,20 +117,23 @@ def refuse(label: str, keys: set[str]) -> None:
 
 def figures(prefix: str, data: fer2013.Fer2013, splits: list[str]) -> list[dict]:
     """Those of one net, a dict for every split and vote source."""
-    net, info = models.load_weights(prefix)
-    info |= models.RAW
-    pictures, votes, _ = data.split("valid")
-    logits = np.log(np.maximum(models.predict(net, pictures, info), 1e-12))
-    temperature = evaluate.fit_temperature(logits, labels.targets(votes, "majority"))
+    net, info = load(prefix)
+    info, valid = info.raw(), data.split("valid")
+    logits = np.log(np.maximum(predict(net, valid.pictures, info), 1e-12))
+    temperature = training.fit_temperature(logits, valid.targets("majority"))
     rows = []
     for split, protocol in product(splits, fer2013.PROTOCOLS):
-        pictures, votes, _ = data.split(split, protocol)
-        scores = models.predict(net, pictures, info)
-        row = evaluate.measure(scores, votes) | {"confidence": float(scores.max(axis=1).mean())}
-        row["ece_tempered"] = evaluate.measure(tempered(scores, temperature), votes)["ece"]
+        part = data.split(split, protocol)
+        row = measured(predict(net, part.pictures, info), part, temperature)
         row |= {"split": split, "protocol": protocol, "temperature": temperature}
         rows.append(row)
     return rows
+
+
+def measured(scores: np.ndarray, data: Dataset, temperature: float) -> dict:
+    """The figures of a net's raw probabilities (N, 8) by name, those of MEASURED among them."""
+    row = vars(measure(scores, data)) | {"confidence": float(scores.max(axis=1).mean())}
+    return row | {"ece_tempered": measure(tempered(scores, temperature), data).ece}
 
 
 def tempered(scores: np.ndarray, temperature: float) -> np.ndarray:
@@ -219,7 +227,7 @@ def main() -> None:
     parser.add_argument("--lengths", action="store_true", help="groups may differ in their epochs")
     args = parser.parse_args()
     splits = ["valid", "test"] if args.test else ["valid"]
-    command = f"python benchmarks/compare.py {shlex.join(sys.argv[1:])}"
+    command = f"python experiments/compare.py {shlex.join(sys.argv[1:])}"
     known = conditions(command, measured_in="float32")
     report = compare(args.name, groups_of(args.groups), splits, args.lengths)
     write(args.name, {"conditions": known} | report)

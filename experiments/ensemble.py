@@ -1,6 +1,6 @@
 """Choose the nets whose answers are averaged, on validation, and ship them.
 
-    python benchmarks/ensemble.py runs/a runs/b runs/c runs/d ... [--size 3] [--test]
+    python experiments/ensemble.py runs/a runs/b runs/c runs/d ... [--size 3] [--test]
 
 Of all sets of three of these finished nets, with flip averaging, the one is taken whose mean
 probabilities, as trained, lie closest to the voters' shares on the validation split (by
@@ -8,8 +8,8 @@ probabilities, as trained, lie closest to the voters' shares on the validation s
 luckiest. The net that is shipped as ferplus must be among them and stays where it is; the others
 go to model_store as ferplus-2, ferplus-3. Then they are measured together, on validation and, with
 `--test`, on the test split; what was read of it for other sets before is kept beside that, as
-read_before. Writes results/ensemble.json and the training logs; the int8 ranges of
-nets that went are gone, so `benchmarks/rounding.py` comes next.
+read_before. Writes results/ensemble.json and the training logs; the int8 ranges of nets that went
+are gone, so `experiments/rounding.py` comes next.
 """
 
 import argparse
@@ -20,45 +20,46 @@ from pathlib import Path
 import numpy as np
 import pages
 from compare import keep_logs, trained
-from conditions import ROOT, conditions, plainly, write
 from record import check, describe, measure, ship
 
-from ferlib import evaluate as evaluating
-from ferlib import fer2013, models
+from benchmarks.conditions import ROOT, conditions, plainly, result, write
+from ferlib import metrics, nets
+from ferlib.data import fer2013
+from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
+from ferlib.nets.places import weight_files
 
 FIRST = ROOT / "model_store" / "ferplus"
 
 
-def figures(scores: np.ndarray, votes: np.ndarray) -> dict:
-    found = evaluating.measure(scores, votes)
+def figures(scores: np.ndarray, data: Dataset) -> dict:
+    found = vars(metrics.measure(scores, data))
     return {key: found[key] for key in ("accuracy", "loss", "kl", "ece")}
 
 
-def answers(prefixes: list[str]) -> tuple[dict, np.ndarray]:
-    """Each net's raw probabilities on validation, with flip averaging, and the votes."""
-    pictures, votes, _ = fer2013.load().split("valid")
-    nets = {prefix: models.load_weights(prefix, precision="fused") for prefix in prefixes}
+def answers(prefixes: list[str], data: Dataset) -> dict[str, np.ndarray]:
+    """Each net's raw probabilities, with flip averaging."""
+    loaded = {prefix: nets.load(prefix, precision="fused") for prefix in prefixes}
     return {
-        prefix: models.predict(net, pictures, info | models.RAW, flip=True)
-        for prefix, (net, info) in nets.items()
-    }, votes
+        prefix: nets.predict(net, data.pictures, info.raw(), flip=True)
+        for prefix, (net, info) in loaded.items()
+    }
 
 
-def sets(scores: dict, votes: np.ndarray, size: int) -> list[dict]:
+def sets(scores: dict, data: Dataset, size: int) -> list[dict]:
     """Every set of so many nets with its figures, the closest to the voters first."""
     rows = []
-    for nets in combinations(scores, size):
-        mean = sum(scores[net] for net in nets) / size
-        rows.append({"nets": [Path(net).name for net in nets]} | figures(mean, votes))
+    for names in combinations(scores, size):
+        mean = sum(scores[name] for name in names) / size
+        rows.append({"nets": [Path(name).name for name in names]} | figures(mean, data))
     return sorted(rows, key=lambda row: row["kl"])
 
 
 def shipped_one(prefixes: list[str]) -> str:
     """The candidate that is shipped as ferplus already; FerlibError when it is none of them."""
-    same = models.weight_files(FIRST)[1].read_bytes()
+    same = weight_files(FIRST)[1].read_bytes()
     for prefix in prefixes:
-        if models.weight_files(prefix)[1].read_bytes() == same:
+        if weight_files(prefix)[1].read_bytes() == same:
             return prefix
     raise FerlibError("none of these nets is model_store/ferplus: name it as well")
 
@@ -71,7 +72,7 @@ def together(members: list[str], splits: list[str]) -> list[dict]:
 
 def read_before(members: list[str], again: bool) -> list[dict]:
     """All earlier looks at the test split, but one that is now done again: nothing is left out."""
-    earlier = pages.result("ensemble")
+    earlier = result("ensemble")
     seen = [run for run in earlier["runs"] if run["split"] == "test"]
     names = list(earlier["members"].values())
     if not seen or (again and names == members):
@@ -96,21 +97,27 @@ def main() -> None:
     if not 1 <= args.size <= len(args.nets):
         parser.error(f"--size {args.size} of {len(args.nets)} nets")
     check(args.nets)
-    first = shipped_one(args.nets)
-    command = f"python benchmarks/ensemble.py {' '.join(sys.argv[1:])}"
-    known = conditions(command, measured_in="float32", split="valid", tta="flip")
-    scores, votes = answers(args.nets)
-    tried = sets(scores, votes, args.size)
-    names = chosen(tried, args.nets, first)
-    known |= {"protocol": "fer2013new.csv", "n": len(votes)}
-    report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
-    report["single"] = {Path(net).name: figures(row, votes) for net, row in scores.items()}
-    report |= {"sets": tried, "nets": {Path(net).name: trained(net) for net in names}}
-    report["parameters"] = sum(describe(net)["parameters"] for net in names)
-    report["read_before"] = read_before([*report["members"].values()], args.test)
-    report["runs"] = together(list(names), ["valid", "test"] if args.test else ["valid"])
+    names, report = recorded(args.nets, args.size, ["valid", "test"] if args.test else ["valid"])
     write("ensemble", report)
     ship_others(names)
+
+
+def recorded(candidates: list[str], size: int, splits: list[str]) -> tuple[dict[str, str], dict]:
+    """What is shipped under which names, and what results/ensemble.json says."""
+    first = shipped_one(candidates)
+    command = f"python experiments/ensemble.py {' '.join(sys.argv[1:])}"
+    known = conditions(command, measured_in="float32", split="valid", tta="flip")
+    valid = fer2013.load().split("valid")
+    scores = answers(candidates, valid)
+    tried = sets(scores, valid, size)
+    names = chosen(tried, candidates, first)
+    known |= {"protocol": "fer2013new.csv", "n": len(valid)}
+    report = {"conditions": known, "members": {name: Path(net).name for net, name in names.items()}}
+    report["single"] = {Path(net).name: figures(row, valid) for net, row in scores.items()}
+    report |= {"sets": tried, "nets": {Path(net).name: trained(net) for net in names}}
+    report["parameters"] = sum(describe(net)["parameters"] for net in names)
+    report["read_before"] = read_before([*report["members"].values()], "test" in splits)
+    return names, report | {"runs": together(list(names), splits)}
 
 
 def ship_others(names: dict[str, str]) -> None:
