@@ -90,19 +90,20 @@ def try_here() -> int:
     """Train, save, load and ask a small net in this very Python; say what it ran on."""
     import numpy as np
 
-    from ferlib import fer2013, models, runtime, sample, train
+    from ferlib import nets, runtime, training
+    from ferlib.data import fer2013, sample
 
     with tempfile.TemporaryDirectory() as folder:
         sample.write(folder, n=(512, 128, 128))
         data = fer2013.read(folder, Path(folder, "fer2013new.csv"))
-        pictures = data.split("valid")[0]
-        recipe = train.Recipe(net="vgg-tiny", epochs=2, batch_size=32)
-        splits = data.split("train", keep="usable")[:2], data.split("valid")[:2]
-        net, log = train.fit(*splits, recipe, progress=False)
-        before = models.predict(net, pictures, recipe.served())
-        models.save_weights(net, Path(folder, "net"), recipe.served())
-        again, info = models.load_weights(Path(folder, "net"))
-    after = models.predict(again, pictures, info)
+        learn, valid = data.split("train", keep="usable"), data.split("valid")
+        recipe = training.Recipe(net="vgg-tiny", epochs=2, batch_size=32)
+        net, log = training.fit(learn, valid, recipe, progress=False)
+        info = nets.Info.of(recipe.network(), normalise=recipe.normalisation)
+        before = nets.predict(net, valid.pictures, info)
+        nets.save(net, Path(folder, "net"), info)
+        again, info = nets.load(Path(folder, "net"))
+    after = nets.predict(again, valid.pictures, info)
     if not np.allclose(before, after, atol=1e-5):
         raise SystemExit(f"the loaded net differs by {np.abs(before - after).max():.1e}")
     if not log[-1]["train_loss"] < log[0]["train_loss"]:

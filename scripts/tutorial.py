@@ -63,7 +63,7 @@ def use_drawn_faces() -> None:
     """The tutorial is the same for everybody: real data in data/ does not change what it runs."""
     os.environ.pop("FERLIB_DATA", None)
     if any(path.name != "README.md" for path in (ROOT / "data").glob("*")):
-        from ferlib import sample
+        from ferlib.data import sample
 
         sample.write(BUILD / "sample")
         os.environ["FERLIB_DATA"] = str(BUILD / "sample")

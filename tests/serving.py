@@ -1,6 +1,7 @@
 """What the tests of faces, archive and service share: a net, pictures, processes."""
 
 import io
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,11 +19,11 @@ def any_weights(folder: Path) -> Path:
 
 
 def tiny_weights(folder: Path) -> Path:
-    from ferlib import models
+    from ferlib import nets
 
     prefix = folder / "tiny"
-    info = {"input_size": 48, "normalise": "standardise", "temperature": 1.25}
-    models.save_weights(models.create("vgg-tiny", seed=3), prefix, info)
+    info = replace(nets.Info.of(nets.find("vgg-tiny")), temperature=1.25)
+    nets.save(nets.create("vgg-tiny", seed=3), prefix, info)
     return prefix
 
 

@@ -11,11 +11,16 @@ import zipfile
 from argparse import Namespace
 
 import pytest
+from command import ferlib, mistake, no_file_larger_than
 from model_archiver.model_packaging_utils import ModelExportUtils
 from serving import ROOT, astronaut, encoded, tiny_weights
 
-from ferlib import archive, models
+from ferlib import nets
 from ferlib.errors import FerlibError
+from ferlib.nets.places import weight_files
+from ferlib.serving import archive
+
+PACKAGE = ROOT / "ferlib"
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +40,10 @@ def digest(path) -> str:
 # ---------------------------------------------------------------- pack
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(mar, weights, tmp_path):
     """Another folder, process, time, umask and hash seed; a dotfile and a link beside them."""
-    for path in models.weight_files(weights):
+    for path in weight_files(weights):
         copy = tmp_path / path.name
         shutil.copy(path, copy)
         os.utime(copy, (1e9, 1e9))
@@ -45,7 +51,7 @@ def test_the_same_inputs_give_the_same_bytes(mar, weights, tmp_path):
     (tmp_path / ".hidden").write_text("not to be packed")
     (tmp_path / "link").symlink_to("/etc/hostname")
     code = (
-        "import os, sys; os.umask(0o077); from ferlib import archive;"
+        "import os, sys; os.umask(0o077); from ferlib.serving import archive;"
         "archive.pack(sys.argv[1], sys.argv[2])"
     )
     out = tmp_path / "out" / "other.mar"
@@ -59,8 +65,7 @@ def test_the_same_inputs_give_the_same_bytes(mar, weights, tmp_path):
 
 
 def test_other_weights_give_another_archive(mar, tmp_path):
-    net = models.create("vgg-tiny", seed=4)
-    models.save_weights(net, tmp_path / "tiny", {"input_size": 48, "normalise": "standardise"})
+    nets.save(nets.create("vgg-tiny", seed=4), tmp_path / "tiny", nets.Info(temperature=1.25))
     assert digest(archive.pack(tmp_path / "tiny", tmp_path / "fer.mar")) != digest(mar)
 
 
@@ -69,7 +74,11 @@ def test_exactly_these_files_are_in_it(mar):
         names = packed.namelist()
         assert all(entry.external_attr >> 16 == 0o100644 for entry in packed.infolist())
     wanted = {"MAR-INF/MANIFEST.json", "ferlib_service.py"}
-    wanted |= {f"ferlib/{name}.py" for name in archive.MODULES}
+    for pattern in archive.MODULES:
+        found = {str(path.relative_to(ROOT)) for path in PACKAGE.glob(pattern)}
+        assert found, pattern
+        wanted |= found
+    assert not [name for name in wanted if name.startswith(("ferlib/training", "ferlib/plots"))]
     wanted |= {f"weights/tiny{tail}" for tail in ("-symbol.json", "-0000.params", ".json")}
     assert sorted(names) == sorted(wanted) == names
 
@@ -85,7 +94,7 @@ def test_the_manifest_is_what_model_archiver_writes(mar):
 
 
 def test_weights_that_do_not_fit_are_not_packed(weights, tmp_path):
-    for path in models.weight_files(weights):
+    for path in weight_files(weights):
         shutil.copy(path, tmp_path)
     params = tmp_path / "tiny-0000.params"
     params.write_bytes(params.read_bytes()[:5000])
@@ -97,59 +106,95 @@ def test_weights_that_do_not_fit_are_not_packed(weights, tmp_path):
     assert not list(tmp_path.glob("*fer.mar*"))
 
 
-def pack_in_another_process(prelude: str, weights, out) -> subprocess.CompletedProcess:
-    code = f"import os, resource, sys; {prelude}; from ferlib import cli; sys.exit(cli.main())"
-    words = ["pack", "--weights", weights, "--out", out]
-    result = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True
-    )
-    assert result.returncode == 1
-    assert len(result.stderr.splitlines()) <= 2 and "Traceback" not in result.stderr
-    assert result.stderr.startswith(f"ferlib: {out} cannot be written: ")
-    return result
-
-
-# A limit on the size of any file, which fails in mid-write, as a full disk does.
-LIMITED = "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+def failed_to_pack(weights, out) -> str:
+    """What `ferlib pack` says that cannot write its archive."""
+    said = mistake(ferlib("pack", "--weights", weights, "--out", out))
+    assert said.startswith(f"ferlib: cannot write {out}: ")
+    return said
 
 
 def test_a_failed_write_keeps_the_old_archive(mar, weights, tmp_path):
     out = tmp_path / "fer.mar"
     shutil.copy(mar, out)
-    pack_in_another_process(LIMITED, weights, out)
+    with no_file_larger_than(100_000):
+        failed_to_pack(weights, out)
     assert digest(out) == digest(mar)
     assert [path.name for path in tmp_path.iterdir()] == ["fer.mar"]
 
 
 def test_a_failed_write_leaves_no_folder_that_it_made(weights, tmp_path):
     (tmp_path / "mine").mkdir()
-    pack_in_another_process(LIMITED, weights, tmp_path / "mine" / "new" / "newer" / "fer.mar")
+    with no_file_larger_than(100_000):
+        failed_to_pack(weights, tmp_path / "mine" / "new" / "newer" / "fer.mar")
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 def test_a_full_disk_is_called_that(weights, tmp_path):
     """The temporary file leads to /dev/full, whose every write says that the disk is full."""
-    prelude = "os.symlink('/dev/full', f'{os.path.dirname(sys.argv[-1])}/.fer.mar.{os.getpid()}')"
-    result = pack_in_another_process(prelude, weights, tmp_path / "fer.mar")
-    assert "the disk is full" in result.stderr and "--out" in result.stderr
+    (tmp_path / f".{os.getpid()}.fer.mar").symlink_to("/dev/full")
+    said = failed_to_pack(weights, tmp_path / "fer.mar")
+    assert "the disk is full" in said and "another place" in said
     assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- self-contained
 
 
-def test_the_archive_uses_its_own_ferlib_and_nothing_a_server_lacks(mar, tmp_path):
+@pytest.fixture
+def unpacked(mar, tmp_path):
+    """The archive as a server has it before it, beside a photograph."""
+    (tmp_path / "photo.png").write_bytes(encoded(astronaut()))
+    zipfile.ZipFile(mar).extractall(tmp_path / "unpacked")
+    return tmp_path / "unpacked"
+
+
+def answered(*command) -> dict:
+    """The JSON that a process prints last."""
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_the_members_are_enough_to_answer(unpacked):
+    """Without the checkout on the path, and nothing that trains or draws plots is loaded."""
+    code = f"""
+import json, sys
+folder, checkout = {str(unpacked)!r}, {str(ROOT)!r}
+sys.path[:] = [folder, *(path for path in sys.path if path != checkout)]
+sys.modules["scipy"] = None  # MXNet itself takes it where it is, and does without where not
+import ferlib_service
+
+class Context:
+    system_properties = {{"model_dir": folder}}
+    metrics = type("Metrics", (), {{"add_time": lambda *_, **__: None}})()
+    set_response_content_type = set_response_status = lambda *_: None
+
+ferlib_service.handle(None, Context())
+picture = open(folder + "/../photo.png", "rb").read()
+(answer,) = ferlib_service.handle([{{"body": picture}}], Context())
+unwanted = "matplotlib", "scipy", "gluoncv", "ferlib.training"
+loaded = [name for name in unwanted if sys.modules.get(name)]
+own = [vars(m)["__file__"] for n, m in sys.modules.items() if n.split(".")[0] == "ferlib"]
+print(json.dumps(json.loads(answer) | {{"loaded": loaded, "own": own}}))
+"""
+    answer = answered("-I", "-c", code)
+    assert answer["model"] == "tiny" and len(answer["faces"]) == 1
+    assert answer["loaded"] == []
+    assert all(path.startswith(str(unpacked)) for path in answer["own"])
+
+
+@pytest.mark.slow
+def test_the_archive_uses_its_own_ferlib_and_nothing_a_server_lacks(unpacked, tmp_path):
     """Loaded by Multi Model Server's own loader, with another ferlib first on the path."""
-    unpacked, decoy = tmp_path / "unpacked", tmp_path / "decoy" / "ferlib"
-    zipfile.ZipFile(mar).extractall(unpacked)
+    decoy = tmp_path / "decoy" / "ferlib"
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise ImportError('the wrong ferlib')")
-    (tmp_path / "photo.png").write_bytes(encoded(astronaut()))
     code = f"""
 import sys
 folder = {str(unpacked)!r}
 sys.path[:0] = ["ferlib_service.py", {str(decoy.parent)!r}, folder]  # the order of the server
-sys.modules.update(dict.fromkeys(["cv2", "scipy", "skimage", "matplotlib", "gluoncv", "tqdm"]))
+sys.modules.update(dict.fromkeys(["scipy", "skimage", "matplotlib", "gluoncv", "tqdm"]))
 from mms.model_loader import MmsModelLoader
 service = MmsModelLoader().load("fer", folder, "ferlib_service.py:handle", None, 1)
 body = dict(name="body", contentType="image/png", value=bytearray(open(sys.argv[1], "rb").read()))
@@ -158,14 +203,7 @@ own = [m for name, m in sys.modules.items() if name.split(".")[0] == "ferlib"]
 assert own and all(m.__file__.startswith(folder) for m in own), own
 print(reply[reply.index(b"{{") : reply.rindex(b"}}") + 1].decode())
 """
-    result = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "photo.png"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout.splitlines()[-1])
+    answer = answered("-c", code, tmp_path / "photo.png")
     assert answer["model"] == "tiny" and len(answer["faces"]) == 1
 
 

@@ -8,8 +8,9 @@ from PIL import Image, ImageDraw
 from serving import astronaut
 
 import ferlib
-from ferlib import drawing
-from ferlib.faces import Face
+from ferlib.data.labels import COLOURS
+from ferlib.faces import drawing
+from ferlib.faces.face import Face
 
 EVEN = dict.fromkeys(ferlib.EMOTIONS, 0.125)
 
@@ -134,7 +135,7 @@ def test_bars_are_as_long_as_the_scores_say():
     drawn = np.asarray(drawing.draw(np.zeros((480, 640, 3), np.uint8), [face]))
     lengths = []
     for name in ferlib.EMOTIONS[:4]:
-        colour = [int(drawing.COLOURS[name][at : at + 2], 16) for at in (1, 3, 5)]
+        colour = [int(COLOURS[name][at : at + 2], 16) for at in (1, 3, 5)]
         inside = (drawn[103:205, 140:300] == colour).all(axis=2)
         lengths.append(inside.sum(axis=1).max())
     assert lengths[0] == pytest.approx(2 * lengths[1], abs=3)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferlib import images
+from ferlib.data import images
+from ferlib.data.augment import NONE, WEAR, Augmentation, augment
 from ferlib.errors import FerlibError
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (70, 48, 48), dtype=np.uint8)
+RGB = np.random.default_rng(1).integers(0, 256, (9, 48, 48, 3), dtype=np.uint8)
 
 
 def encoded(array, kind="PNG", mode=None, **how) -> bytes:
@@ -28,6 +30,27 @@ def test_standardised_is_mean_zero_deviation_one():
         axis=(1, 2), keepdims=True
     )
     np.testing.assert_allclose(out[:, 0], wanted, atol=1e-5)
+
+
+def test_colours_are_standardised_together_and_channels_come_first():
+    colours = RNG.integers(0, 256, (5, 48, 48, 3), dtype=np.uint8)
+    out = images.normalised(colours, "standardise")
+    whole = {"axis": (1, 2, 3), "keepdims": True}
+    wanted = (colours - colours.mean(**whole)) / colours.std(**whole)
+    np.testing.assert_allclose(out, wanted.transpose(0, 3, 1, 2), atol=1e-5)
+    with pytest.raises(FerlibError, match="gray"):
+        images.normalised(colours, "equalise")
+
+
+def test_gray_and_colour_become_what_the_net_takes():
+    colours = RNG.integers(0, 256, (3, 60, 50, 3), dtype=np.uint8)
+    mixed = [colours[0], PICTURES[0]]
+    gray, three = (images.resize(mixed, 48, channels) for channels in (1, 3))
+    assert gray.shape == (2, 48, 48) and three.shape == (2, 48, 48, 3)
+    assert (gray[1] == PICTURES[0]).all() and (three[1] == PICTURES[0][..., None]).all()
+    small = Image.fromarray(colours[0]).resize((48, 48), Image.Resampling.BILINEAR)
+    assert (three[0] == np.asarray(small)).all()
+    assert images.prepare(mixed, 48, "standardise", 3).shape == (2, 3, 48, 48)
 
 
 def test_equalised_is_flat_in_rank_and_free_of_any_plane():
@@ -47,11 +70,21 @@ def test_equalised_is_flat_in_rank_and_free_of_any_plane():
 @pytest.mark.parametrize("kind", images.NORMALISATIONS)
 @pytest.mark.parametrize("size", [48, 64])
 def test_a_picture_gives_the_same_bits_alone_and_in_any_batch(kind, size):
-    together = images.prepare(PICTURES, size, kind)
-    assert together.shape == (70, 1, size, size) and together.dtype == np.float32
-    for row in (0, 33, 69):
-        assert (images.prepare(PICTURES[row : row + 1], size, kind) == together[row]).all()
-        assert (images.prepare([PICTURES[row]], size, kind) == together[row]).all()
+    assert_same_alone_and_together(PICTURES, size, kind, 1)
+
+
+@pytest.mark.parametrize("size", [48, 64])
+def test_so_does_a_picture_in_colour(size):
+    assert_same_alone_and_together(RGB, size, "standardise", 3)
+
+
+def assert_same_alone_and_together(pictures, size, kind, channels):
+    together = images.prepare(pictures, size, kind, channels)
+    assert together.shape == (len(pictures), channels, size, size)
+    assert together.dtype == np.float32
+    for row in (0, len(pictures) // 2, len(pictures) - 1):
+        for alone in (pictures[row : row + 1], [pictures[row]]):
+            assert (images.prepare(alone, size, kind, channels) == together[row]).all()
 
 
 @pytest.mark.parametrize("kind", images.NORMALISATIONS)
@@ -65,15 +98,25 @@ def test_gray_is_pillows_gray():
 
 
 def test_no_augmentation_changes_nothing():
-    assert (images.augment(PICTURES, 48, np.random.default_rng(1), images.NONE) == PICTURES).all()
+    assert (augment(PICTURES, 48, np.random.default_rng(1), NONE) == PICTURES).all()
 
 
 def test_augmentation_differs_by_picture_and_epoch_and_repeats_with_its_seed():
     same = np.repeat(PICTURES[:1], 8, axis=0)
-    first, second = (images.augment(same, 48, np.random.default_rng(s)) for s in (1, 2))
+    first, second = (augment(same, 48, np.random.default_rng(s)) for s in (1, 2))
     assert len(np.unique(first.reshape(8, -1), axis=0)) == 8
     assert (first != second).any()
-    assert (first == images.augment(same, 48, np.random.default_rng(1))).all()
+    assert (first == augment(same, 48, np.random.default_rng(1))).all()
+
+
+def test_a_picture_in_colour_is_moved_as_its_channels_are():
+    how = Augmentation(erase=0, wear=0)
+    moved = augment(RGB, 40, np.random.default_rng(5), how)
+    assert moved.shape == (9, 40, 40, 3)
+    for channel in range(3):
+        alone = augment(RGB[..., channel], 40, np.random.default_rng(5), how)
+        # OpenCV may round interpolated numbers of several channels otherwise.
+        np.testing.assert_allclose(moved[..., channel].astype(int), alone, atol=1)
 
 
 def centre(picture) -> np.ndarray:
@@ -89,8 +132,8 @@ def test_each_movement_does_what_its_name_says():
     away = centre(spot[0])
 
     def moved(**how):
-        how = replace(images.NONE, **how)
-        out = images.augment(spot, 48, np.random.default_rng(3), how)
+        how = replace(NONE, **how)
+        out = augment(spot, 48, np.random.default_rng(3), how)
         return np.array([centre(picture) for picture in out])
 
     flipped = moved(flip=1.0)
@@ -107,8 +150,8 @@ def test_each_movement_does_what_its_name_says():
 
 def test_erasing_paints_rectangles_of_the_stated_size_in_the_stated_share():
     flat = np.full((1000, 48, 48), 100, np.uint8)
-    how = replace(images.NONE, erase=0.3)
-    changed = images.augment(flat, 48, np.random.default_rng(0), how) != 100
+    how = replace(NONE, erase=0.3)
+    changed = augment(flat, 48, np.random.default_rng(0), how) != 100
     share = changed.any(axis=(1, 2)).mean()
     assert 0.25 < share < 0.35
     heights = changed.any(axis=2).sum(axis=1)
@@ -169,11 +212,14 @@ def test_bad_pictures_say_what_is_wrong(tmp_path):
         images.read_picture(np.zeros((4, 4)))
 
 
-@pytest.mark.parametrize("way", images.WEAR)
-def test_each_way_of_wear_changes_a_picture_and_keeps_what_it_shows(way):
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("way", WEAR)
+def test_each_way_of_wear_changes_a_picture_and_keeps_what_it_shows(way, colour):
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(rng.integers(0, 256, (48, 48)).astype(np.uint8), (0, 0), 3)
     picture = cv2.normalize(picture, None, 40, 215, cv2.NORM_MINMAX)
+    if colour:
+        picture = (picture[..., None] * (1, 0.8, 0.9)).astype(np.uint8)
     for _ in range(20):
         worn = way(picture, rng)
         assert worn.dtype == np.uint8 and worn.shape == picture.shape
@@ -183,8 +229,8 @@ def test_each_way_of_wear_changes_a_picture_and_keeps_what_it_shows(way):
 
 def test_the_stated_share_of_pictures_is_worn():
     pictures = np.random.default_rng(0).integers(0, 256, (1000, 48, 48)).astype(np.uint8)
-    how = replace(images.NONE, wear=0.3)
-    changed = (images.augment(pictures, 48, np.random.default_rng(0), how) != pictures).any((1, 2))
+    how = replace(NONE, wear=0.3)
+    changed = (augment(pictures, 48, np.random.default_rng(0), how) != pictures).any((1, 2))
     assert 0.25 < changed.mean() < 0.35
 
 

@@ -6,57 +6,54 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 from serving import astronaut, encoded
 
-from ferlib import (
-    archive,
-    cli,
-    evaluate,
-    faces,
-    int8,
-    labels,
-    models,
-    runtime,
-    sample,
-    service,
-    train,
-)
+from ferlib import Recognizer, nets, runtime
+from ferlib.cli.main import main
+from ferlib.data import images, labels, sample
 from ferlib.errors import FerlibError
+from ferlib.evaluation import rounding
+from ferlib.metrics import measure
+from ferlib.nets import int8, store
+from ferlib.nets.places import int8_file, weight_files
+from ferlib.nets.zoo import vgg
+from ferlib.serving import archive, handler
 
-mx = models.mx
-INFO = {"network": "vgg-tiny", "input_size": 48, "normalise": "standardise", "temperature": 1.0}
+mx = runtime.import_mxnet()
+INFO = nets.Info.of(nets.find("vgg-tiny"))
 
 
 @pytest.fixture(autouse=True)
 def _on_the_cpu(monkeypatch):
     """A GPU has no int8 graph."""
-    monkeypatch.setattr(runtime, "contexts", lambda: [mx.cpu()])
+    monkeypatch.setattr("ferlib.runtime.devices.contexts", lambda: [mx.cpu()])
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    """Drawn faces and votes: 600 to fit and to calibrate with, 200 to look at."""
-    made = sample.sample((600, 200, 1), seed=11)
-    return (made.pictures[:600], made.votes[:600]), (made.pictures[600:800], made.votes[600:800])
+def drawn(drawn_splits):
+    """Drawn faces and votes: 300 to calibrate with, 200 to look at."""
+    learn, held_out = drawn_splits
+    return learn.take(range(300)), held_out.take(range(200))
 
 
 @pytest.fixture(scope="module")
-def tiny(drawn, tmp_path_factory):
+def tiny(drawn, learnt, tmp_path_factory):
     """The prefix of a net that has learnt a little, and its int8 file."""
     prefix = tmp_path_factory.mktemp("weights") / "tiny"
-    recipe = train.Recipe(net="vgg-tiny", epochs=10, batch_size=32, precision="float32")
-    net, _ = train.fit(*drawn, recipe, progress=False)
-    models.save_weights(net, prefix, INFO)
-    int8.quantize(prefix, drawn[0][0])
+    nets.save(nets.load(learnt[0])[0], prefix, INFO)
+    nets.quantize(prefix, drawn[0].pictures)
     return prefix
 
 
 @pytest.fixture
 def copied(tiny, tmp_path):
-    for path in (*models.weight_files(tiny), int8.file(tiny)):
+    for path in (*weight_files(tiny), int8_file(tiny)):
         shutil.copy(path, tmp_path)
     return tmp_path / "tiny"
 
@@ -64,12 +61,12 @@ def copied(tiny, tmp_path):
 @pytest.fixture
 def vnni(monkeypatch):
     """A CPU that multiplies eight-bit numbers, whatever this one does."""
-    monkeypatch.setattr(runtime, "fast_int8", lambda: True)
+    monkeypatch.setattr("ferlib.runtime.devices.fast_int8", lambda: True)
 
 
 def answers(prefix, pictures, precision: str, ctx=None) -> np.ndarray:
-    net, info = models.load_weights(prefix, ctx, precision)
-    return models.predict(net, pictures, info)
+    net, info = nets.load(prefix, ctx, precision)
+    return nets.predict(net, pictures, info)
 
 
 def contents(folder) -> dict[str, bytes]:
@@ -80,9 +77,8 @@ def contents(folder) -> dict[str, bytes]:
 
 
 def test_the_answers_are_float32s_but_for_rounding(tiny, drawn):
-    pictures, votes = drawn[1]
-    full, rounded = (answers(tiny, pictures, k) for k in ("float32", "int8"))
-    truth = labels.majority(votes)
+    full, rounded = (answers(tiny, drawn[1].pictures, k) for k in ("float32", "int8"))
+    truth = labels.majority(drawn[1].votes)
     assert (full.argmax(axis=1) == truth)[truth >= 0].mean() > 0.4  # of eight: it knows something
     assert (full.argmax(axis=1) == rounded.argmax(axis=1)).mean() >= 0.97
     difference = np.abs(full - rounded)
@@ -90,22 +86,20 @@ def test_the_answers_are_float32s_but_for_rounding(tiny, drawn):
 
 
 def test_fused_answers_are_float32s(tiny, drawn):
-    full, fused = (answers(tiny, drawn[1][0], k) for k in ("float32", "fused"))
+    full, fused = (answers(tiny, drawn[1].pictures, k) for k in ("float32", "fused"))
     np.testing.assert_allclose(fused, full, atol=1e-5)
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("fused", 1e-5), ("int8", 0.01)])
 def test_a_picture_gets_one_answer_in_any_batch(tiny, drawn, precision, atol):
-    net, info = models.load_weights(tiny, precision=precision)
-    pictures = drawn[1][0][:70]  # one whole batch and one of six
-    alone = np.concatenate([models.predict(net, pictures[i : i + 1], info) for i in range(70)])
-    threes = np.concatenate(
-        [models.predict(net, pictures[i : i + 3], info) for i in range(0, 70, 3)]
-    )
-    together = models.predict(net, pictures, info)
+    net, info = nets.load(tiny, precision=precision)
+    pictures = drawn[1].pictures[:70]  # one whole batch and one of six
+    alone = np.concatenate([nets.predict(net, pictures[i : i + 1], info) for i in range(70)])
+    threes = np.concatenate([nets.predict(net, pictures[i : i + 3], info) for i in range(0, 70, 3)])
+    together = nets.predict(net, pictures, info)
     np.testing.assert_allclose(alone, together, atol=atol)
     np.testing.assert_allclose(threes, together, atol=atol)
-    assert (models.predict(net, pictures, info) == together).all()
+    assert (nets.predict(net, pictures, info) == together).all()
 
 
 def test_convolutions_are_rounded_except_the_first(tiny):
@@ -119,80 +113,95 @@ def test_convolutions_are_rounded_except_the_first(tiny):
     assert len(calibrated) == 4  # the three convolutions, and what the first of them is given
 
 
-@pytest.mark.parametrize("limit", ["AVX2", "AVX2_VNNI", "AVX512_CORE"])
-def test_other_cpus_answer_alike(tiny, drawn, tmp_path, limit):
-    """oneDNN limited to older instructions; without VNNI it multiplies in two steps."""
-    np.save(tmp_path / "pictures.npy", drawn[1][0])
-    code = """
+OTHER_CPUS = ("AVX2", "AVX2_VNNI", "AVX512_CORE")
+ASK = """
 import sys, numpy as np
-from ferlib import models
-net, info = models.load_weights(sys.argv[1], precision="int8")
-np.save(sys.argv[3], models.predict(net, np.load(sys.argv[2]), info))
+from ferlib import nets
+net, info = nets.load(sys.argv[1], precision="int8")
+np.save(sys.argv[3], nets.predict(net, np.load(sys.argv[2]), info))
 """
-    words = [tiny, tmp_path / "pictures.npy", tmp_path / "scores.npy"]
-    environment = dict(os.environ, DNNL_MAX_CPU_ISA=limit)
-    subprocess.run([sys.executable, "-c", code, *words], env=environment, check=True)
-    here, there = answers(tiny, drawn[1][0], "int8"), np.load(tmp_path / "scores.npy")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tiny, drawn, tmp_path_factory):
+    """What CPUs of fewer instructions answer: a process each, as oneDNN asks once, at a time."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    np.save(folder / "pictures.npy", drawn[1].pictures)
+    started = []
+    for limit in OTHER_CPUS:
+        words = [tiny, folder / "pictures.npy", folder / f"{limit}.npy"]
+        environment = dict(os.environ, DNNL_MAX_CPU_ISA=limit)
+        call = [sys.executable, "-c", ASK, *words]
+        started.append(subprocess.Popen(call, env=environment))
+    assert [process.wait() for process in started] == [0, 0, 0]
+    return {limit: np.load(folder / f"{limit}.npy") for limit in OTHER_CPUS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", OTHER_CPUS)
+def test_other_cpus_answer_alike(tiny, drawn, elsewhere, limit):
+    """oneDNN limited to older instructions; without VNNI it multiplies in two steps."""
+    here, there = answers(tiny, drawn[1].pictures, "int8"), elsewhere[limit]
     assert (here.argmax(axis=1) == there.argmax(axis=1)).mean() >= 0.98
     np.testing.assert_allclose(there, here, atol=0.05)
 
 
 def test_compare_counts_what_changes(tiny, drawn):
-    pictures, votes = drawn[1]
-    full, rounded = (answers(tiny, pictures, k) for k in ("float32", "int8"))
-    result = int8.compare(tiny, pictures, votes)
-    assert result["n"] == len(pictures)
-    assert result["same"] == pytest.approx((full.argmax(1) == rounded.argmax(1)).mean(), abs=1e-5)
-    assert result["drift"] == pytest.approx((full * np.log(full / rounded)).sum(1).mean(), abs=1e-6)
-    wanted = [evaluate.measure(scores, votes)["accuracy"] for scores in (full, rounded)]
-    assert list(result["accuracy"].values()) == wanted
-    assert f"{result['same']:.2%} of 200" in int8.report(result)
+    full, rounded = (answers(tiny, drawn[1].pictures, k) for k in ("float32", "int8"))
+    found = rounding.compare(tiny, drawn[1])
+    assert found.n == len(drawn[1]) == 200
+    assert found.same == pytest.approx((full.argmax(1) == rounded.argmax(1)).mean(), abs=1e-5)
+    assert found.drift == pytest.approx((full * np.log(full / rounded)).sum(1).mean(), abs=1e-6)
+    wanted = [measure(scores, drawn[1]).accuracy for scores in (full, rounded)]
+    assert list(found.accuracy.values()) == wanted
+    assert f"{found.same:.2%} of 200" in found.text()
 
 
 # ---------------------------------------------------------------- making it
 
 
+@pytest.mark.slow
 def test_only_the_ranges_are_written_and_the_same_each_time(copied, drawn):
     before = contents(copied.parent)
-    int8.file(copied).unlink()
-    assert int8.quantize(copied, drawn[0][0]) == int8.file(copied)
+    int8_file(copied).unlink()
+    assert nets.quantize(copied, drawn[0].pictures) == int8_file(copied)
     assert contents(copied.parent) == before  # same bytes, nothing else touched, nothing left
     assert len(before["tiny-int8.json"]) < 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "least"), [(1, 0.6), (5, 0.85), (70, 0.9)])  # batches of 64
 def test_a_few_pictures_are_enough_to_run(copied, drawn, count, least):
-    int8.quantize(copied, drawn[0][0][:count])
-    full, rounded = (answers(copied, drawn[1][0], k) for k in ("float32", "int8"))
+    nets.quantize(copied, drawn[0].pictures[:count])
+    full, rounded = (answers(copied, drawn[1].pictures, k) for k in ("float32", "int8"))
     assert (full.argmax(axis=1) == rounded.argmax(axis=1)).mean() > least
 
 
 def test_no_picture_is_told_before_anything_is_done(copied, drawn):
     before = contents(copied.parent)
     with pytest.raises(FerlibError, match="no pictures"):
-        int8.quantize(copied, drawn[0][0][:0])
+        nets.quantize(copied, drawn[0].pictures[:0])
     assert contents(copied.parent) == before
 
 
 def test_weights_that_do_not_load_are_told(copied, drawn):
-    models.weight_files(copied)[1].write_bytes(b"half")
+    weight_files(copied)[1].write_bytes(b"half")
     before = contents(copied.parent)
     with pytest.raises(FerlibError, match=r"tiny-0000\.params"):
-        int8.quantize(copied, drawn[0][0])
+        nets.quantize(copied, drawn[0].pictures)
     assert contents(copied.parent) == before
 
 
-def of_a_spec(folder, blocks, dense=(), batch_norm=True, size=16):
+def of_a_plan(folder, blocks, dense=(), batch_norm=True, size=16):
     """The prefix of somebody's own small net, random."""
-    spec = models.Spec(blocks, size, dense, batch_norm, dropout=())
-    net = models.build(spec, "own_")
-    mx.random.seed(2)
-    net.initialize(mx.init.MSRAPrelu(slope=0), force_reinit=True)
+    plan = vgg.Plan(blocks, dense, batch_norm)
+    declared = nets.Net("own", partial(vgg.layers, plan=plan), size, normalise="equalise")
     prefix = folder / "own"
-    models.save_weights(net, prefix, {"input_size": size, "normalise": "equalise"})
+    nets.save(nets.create(declared, seed=2), prefix, nets.Info.of(declared))
     return prefix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blocks", "dense", "batch_norm"),
     [
@@ -201,40 +210,46 @@ def of_a_spec(folder, blocks, dense=(), batch_norm=True, size=16):
     ],
 )
 def test_other_nets_can_be_rounded(tmp_path, drawn, blocks, dense, batch_norm):
-    prefix = of_a_spec(tmp_path, blocks, dense, batch_norm)
-    int8.quantize(prefix, drawn[0][0][:64])
-    full, fused, rounded = (answers(prefix, drawn[1][0], k) for k in ("float32", "fused", "int8"))
+    prefix = of_a_plan(tmp_path, blocks, dense, batch_norm)
+    nets.quantize(prefix, drawn[0].pictures[:64])
+    full, fused, rounded = (
+        answers(prefix, drawn[1].pictures, k) for k in ("float32", "fused", "int8")
+    )
     np.testing.assert_allclose(fused, full, atol=1e-5)
     np.testing.assert_allclose(rounded, full, atol=0.15)
     assert np.abs(rounded - full).mean() < 0.005
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_always_zero_does_no_harm(tiny, tmp_path, drawn):
-    net = models.create("vgg-tiny")
-    models.take_over(net, tiny)
+    net = nets.create("vgg-tiny")
+    store.take_over(net, tiny)
     for name, value in net.collect_params().items():
         if name.endswith("batchnorm1_beta"):
             value.set_data(value.data() - 100)  # ReLU lets nothing pass
-    models.save_weights(net, tmp_path / "tiny", INFO)
-    int8.quantize(tmp_path / "tiny", drawn[0][0][:64])
-    full, rounded = (answers(tmp_path / "tiny", drawn[1][0][:9], k) for k in ("float32", "int8"))
+    nets.save(net, tmp_path / "tiny", INFO)
+    nets.quantize(tmp_path / "tiny", drawn[0].pictures[:64])
+    full, rounded = (
+        answers(tmp_path / "tiny", drawn[1].pictures[:9], k) for k in ("float32", "int8")
+    )
     np.testing.assert_allclose(rounded, full, atol=0.03)
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_is_told_and_left_as_it_was(tmpfs, drawn):
-    prefix = of_a_spec(tmpfs, ((1, 8), (1, 8)))
-    int8.quantize(prefix, drawn[0][0][:10])
+    prefix = of_a_plan(tmpfs, ((1, 8), (1, 8)))
+    nets.quantize(prefix, drawn[0].pictures[:10])
     before = contents(tmpfs)
     with open(tmpfs / "filler", "wb", buffering=0) as file, pytest.raises(OSError):
         while True:
             file.write(bytes(1000))
-    with pytest.raises(FerlibError, match=r"cannot write .*own-int8\.json: No space left"):
-        int8.quantize(prefix, drawn[0][0][:20])
+    with pytest.raises(FerlibError, match=r"cannot write .*own-int8\.json.*disk"):
+        nets.quantize(prefix, drawn[0].pictures[:20])
     (tmpfs / "filler").unlink()
     assert contents(tmpfs) == before
     subprocess.run(["mount", "-o", "remount,ro", str(tmpfs)], check=True)
     with pytest.raises(FerlibError, match=r"cannot write .*own"):
-        int8.quantize(prefix, drawn[0][0][:20])
+        nets.quantize(prefix, drawn[0].pictures[:20])
     assert contents(tmpfs) == before
 
 
@@ -255,31 +270,31 @@ NO_VNNI, VNNI = {"avx2", "avx512f", "avx512bw"}, {"avx2", "avx512f", "avx512bw",
     ],
 )
 def test_int8_where_it_is_there_and_fast(copied, drawn, monkeypatch, flags, amx, there, wanted):
-    monkeypatch.setattr(runtime, "cpu_flags", lambda: frozenset(flags))
-    monkeypatch.setattr(runtime, "_latch_amx", lambda _: amx)
+    monkeypatch.setattr("ferlib.runtime.devices.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("ferlib.runtime.devices.latch_amx", lambda _: amx)
     if not there:
-        int8.file(copied).unlink()
-    assert models.fastest(copied) == models.fastest(copied, mx.cpu()) == wanted
-    assert models.fastest(copied, mx.gpu(0)) == "float32"
-    pictures = drawn[1][0][:9]
+        int8_file(copied).unlink()
+    assert store.fastest(copied) == store.fastest(copied, mx.cpu()) == wanted
+    assert store.fastest(copied, mx.gpu(0)) == "float32"
+    pictures = drawn[1].pictures[:9]
     automatic = answers(copied, pictures, "auto")
     np.testing.assert_array_equal(automatic, answers(copied, pictures, wanted))
-    np.testing.assert_array_equal(faces.Recognizer(copied).classify(pictures), automatic)
+    np.testing.assert_array_equal(Recognizer(copied).classify(pictures), automatic)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fused"])
 def test_what_only_a_cpu_does_is_not_asked_of_a_gpu(tiny, precision):
     with pytest.raises(FerlibError, match=f"{precision}.*CPU"):
-        models.load_weights(tiny, mx.gpu(0), precision)
+        nets.load(tiny, mx.gpu(0), precision)
 
 
 def test_weights_load_as_they_were_trained_unless_asked_otherwise(tiny, drawn, vnni):
     """A teacher, a start and the gradients of `explain` need float32."""
-    pictures = drawn[1][0][:9]
-    net, info = models.load_weights(tiny)
+    pictures = drawn[1].pictures[:9]
+    net, info = nets.load(tiny)
     full = answers(tiny, pictures, "float32")
-    np.testing.assert_array_equal(models.predict(net, pictures, info), full)
-    batch = mx.nd.array(models.prepare(pictures, 48, "standardise"))
+    np.testing.assert_array_equal(nets.predict(net, pictures, info), full)
+    batch = mx.nd.array(images.prepare(pictures, 48, "standardise"))
     batch.attach_grad()
     with mx.autograd.record():
         net(batch).sum().backward()
@@ -287,25 +302,23 @@ def test_weights_load_as_they_were_trained_unless_asked_otherwise(tiny, drawn, v
 
 
 def test_recognizer_takes_each_precision_and_no_other(tiny, drawn, vnni):
-    pictures = drawn[1][0][:9]
+    pictures = drawn[1].pictures[:9]
     for precision in ("int8", "fused", "float32"):
-        fer = faces.Recognizer(tiny, precision=precision)
+        fer = Recognizer(tiny, precision=precision)
         wanted = answers(tiny, pictures, precision)
         np.testing.assert_array_equal(fer.classify(pictures), wanted)
-    both = faces.Recognizer([tiny, tiny], precision="int8").classify(pictures)
+    both = Recognizer([tiny, tiny], precision="int8").classify(pictures)
     np.testing.assert_allclose(both, answers(tiny, pictures, "int8"), atol=1e-6)
     with pytest.raises(ValueError, match="unknown precision 'bfloat16'"):
-        faces.Recognizer(tiny, precision="bfloat16")
+        Recognizer(tiny, precision="bfloat16")
 
 
 def test_explain_draws_the_same_with_and_without_the_int8_file(copied, drawn, tmp_path, vnni):
-    from PIL import Image
-
-    Image.fromarray(drawn[1][0][0]).save(tmp_path / "face.png")
+    Image.fromarray(drawn[1].pictures[0]).save(tmp_path / "face.png")
     for name in ("with", "without"):
         words = ["--crop", "--weights", str(copied), "--out", str(tmp_path / name)]
-        assert cli.main(["explain", str(tmp_path / "face.png"), *words]) == 0
-        int8.file(copied).unlink(missing_ok=True)
+        assert main(["explain", str(tmp_path / "face.png"), *words]) == 0
+        int8_file(copied).unlink(missing_ok=True)
     (one,), (other,) = contents(tmp_path / "with").values(), contents(tmp_path / "without").values()
     assert one == other
 
@@ -314,15 +327,15 @@ def test_explain_draws_the_same_with_and_without_the_int8_file(copied, drawn, tm
 
 
 def test_new_weights_take_the_old_ranges_away(copied):
-    models.save_weights(models.create("vgg-tiny", seed=9), copied, INFO)
-    assert not int8.file(copied).exists()
+    nets.save(nets.create("vgg-tiny", seed=9), copied, INFO)
+    assert not int8_file(copied).exists()
     assert len(contents(copied.parent)) == 3
 
 
 def test_weights_that_cannot_be_written_take_nothing_away(copied):
     before = contents(copied.parent)
     with pytest.raises(TypeError):  # no JSON for a set
-        models.save_weights(models.create("vgg-tiny", seed=9), copied, {"input_size": {1, 2}})
+        nets.save(nets.create("vgg-tiny", seed=9), copied, replace(INFO, valid={"n": {1, 2}}))
     assert contents(copied.parent) == before
 
 
@@ -330,28 +343,29 @@ def test_weights_that_cannot_be_written_take_nothing_away(copied):
 def stale(copied, tmp_path):
     """Other weights, copied over those that the int8 file was made for."""
     (tmp_path / "other").mkdir()
-    models.save_weights(models.create("vgg-tiny", seed=9), tmp_path / "other" / "tiny", INFO)
-    for path in models.weight_files(tmp_path / "other" / "tiny"):
+    nets.save(nets.create("vgg-tiny", seed=9), tmp_path / "other" / "tiny", INFO)
+    for path in weight_files(tmp_path / "other" / "tiny"):
         shutil.copy(path, tmp_path)
     shutil.rmtree(tmp_path / "other")
     return copied
 
 
+@pytest.mark.slow
 def test_ranges_of_other_weights_are_refused_with_the_remedy(stale, drawn, vnni):
     for precision in ("int8", "auto"):
         with pytest.raises(FerlibError, match=r"tiny-int8\.json was made for other") as error:
-            models.load_weights(stale, precision=precision)
+            nets.load(stale, precision=precision)
         assert f"`ferlib quantize {stale}`" in str(error.value)
         assert error.value.code == "weights_invalid"
-    answers(stale, drawn[1][0][:3], "float32")  # as before
-    int8.quantize(stale, drawn[0][0][:64])
-    answers(stale, drawn[1][0][:3], "auto")
+    answers(stale, drawn[1].pictures[:3], "float32")  # as before
+    nets.quantize(stale, drawn[0].pictures[:64])
+    answers(stale, drawn[1].pictures[:3], "auto")
 
 
 def test_missing_ranges_are_told_with_the_remedy(copied):
-    int8.file(copied).unlink()
+    int8_file(copied).unlink()
     with pytest.raises(FerlibError, match=r"tiny-int8\.json is missing") as error:
-        models.load_weights(copied, precision="int8")
+        nets.load(copied, precision="int8")
     assert f"`ferlib quantize {copied}`" in str(error.value)
     assert error.value.code == "weights_missing"
 
@@ -398,34 +412,34 @@ DAMAGED = {
 
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_damaged_ranges_are_refused_with_the_remedy(copied, vnni, kind):
-    path = int8.file(copied)
+    path = int8_file(copied)
     path.write_text(DAMAGED[kind](json.loads(path.read_text())))
     for precision in ("int8", "auto"):
         with pytest.raises(FerlibError, match=r"tiny-int8\.json is damaged") as error:
-            models.load_weights(copied, precision=precision)
+            nets.load(copied, precision=precision)
         assert f"`ferlib quantize {copied}`" in str(error.value)
         assert error.value.code == "weights_invalid" and len(str(error.value).splitlines()) == 1
-    models.load_weights(copied)  # float32 asks for no ranges
+    nets.load(copied)  # float32 asks for no ranges
 
 
 def test_a_folder_in_its_place_is_no_file(copied, vnni):
-    int8.file(copied).unlink()
-    int8.file(copied).mkdir()
-    assert models.fastest(copied) == "fused"
+    int8_file(copied).unlink()
+    int8_file(copied).mkdir()
+    assert store.fastest(copied) == "fused"
     with pytest.raises(FerlibError, match=r"tiny-int8\.json is missing"):
-        models.load_weights(copied, precision="int8")
+        nets.load(copied, precision="int8")
 
 
 @pytest.mark.parametrize("precision", ["float32", "fused", "int8"])
 def test_a_graph_that_fails_when_it_runs_is_refused_at_loading(copied, precision):
     """MXNet works in the background: without waiting the error would come with the first face."""
-    path = models.weight_files(copied)[0]
+    path = weight_files(copied)[0]
     graph = json.loads(path.read_text())
     first = next(node for node in graph["nodes"] if node["op"] == "Pooling")
     first["attrs"]["pad"] = "(2, 2)"  # as wide as the kernel: oneDNN takes less only
     path.write_text(json.dumps(graph))
     with pytest.raises(FerlibError, match="tiny"):
-        models.load_weights(copied, precision=precision)
+        nets.load(copied, precision=precision)
 
 
 # ---------------------------------------------------------------- the commands
@@ -443,9 +457,9 @@ def test_predict_answers_in_each_precision(tiny, tmp_path, vnni, capsys):
     photo.write_bytes(encoded(astronaut()))
     for precision in ("float32", "int8", "auto"):
         words = [str(photo), "--weights", str(tiny), "--precision", precision, "--json"]
-        assert cli.main(["predict", *words]) == 0
+        assert main(["predict", *words]) == 0
         (face,) = json.loads(capsys.readouterr().out.splitlines()[-1])["photos"][0]["faces"]
-        (wanted,) = faces.Recognizer(tiny, precision=precision)(photo)
+        (wanted,) = Recognizer(tiny, precision=precision)(photo)
         assert face["scores"] == wanted.scores
         if precision == "float32":
             plain = wanted.scores
@@ -457,7 +471,7 @@ def test_evaluate_measures_in_each_precision(tiny, folder, tmp_path, monkeypatch
     found = {}
     for precision in ("int8", "fused", "float32", "auto"):
         words = ["--data", str(folder), "--weights", str(tiny), "--precision", precision, "--json"]
-        assert cli.main(["evaluate", *words]) == 0
+        assert main(["evaluate", *words]) == 0
         found[precision] = json.loads(capsys.readouterr().out.splitlines()[-1])
         used = "int8" if precision == "auto" else precision
         assert found[precision].pop("precision") == used
@@ -465,13 +479,14 @@ def test_evaluate_measures_in_each_precision(tiny, folder, tmp_path, monkeypatch
     assert found["int8"]["loss"] != found["float32"]["loss"]
     assert found["auto"] == found["int8"]
     with pytest.raises(SystemExit) as wrong:
-        cli.main(["evaluate", "--precision", "bfloat16"])
+        main(["evaluate", "--precision", "bfloat16"])
     assert wrong.value.code == 2
 
 
+@pytest.mark.slow
 def test_quantize_says_what_it_made_and_nothing_else(copied, folder, tmp_path):
     """In a process of its own: MXNet's C++ tells of each layer on stderr if it is let."""
-    int8.file(copied).unlink()
+    int8_file(copied).unlink()
     words = ["quantize", str(copied), "--data", str(folder), "--json"]
     run = subprocess.run(
         [sys.executable, "-m", "ferlib.cli", *words],
@@ -482,11 +497,11 @@ def test_quantize_says_what_it_made_and_nothing_else(copied, folder, tmp_path):
     assert run.returncode == 0 and run.stderr == ""
     first, *said, last = run.stdout.splitlines()
     assert first.startswith("finding the ranges of tiny's layers")
-    assert said[0] == f"wrote {int8.file(copied)}" and said[1].startswith("accuracy ")
+    assert said[0] == f"wrote {int8_file(copied)}" and said[1].startswith("accuracy ")
     result = json.loads(last)
-    assert result["int8"] == str(int8.file(copied)) and len(said) == 2
+    assert result["int8"] == str(int8_file(copied)) and len(said) == 2
     assert set(result) == {"int8", "n", "same", "drift", "accuracy"}
-    models.load_weights(copied, precision="int8")
+    nets.load(copied, precision="int8")
 
 
 @pytest.mark.parametrize(
@@ -501,7 +516,7 @@ def test_quantize_tells_what_is_missing(copied, folder, monkeypatch, capsys, wor
     monkeypatch.setenv("XDG_CACHE_HOME", str(copied.parent / "cache"))
     before = contents(copied.parent)
     given = [word.format(copied.parent, data=folder) for word in words]
-    assert cli.main(["quantize", *given]) == 1
+    assert main(["quantize", *given]) == 1
     error = capsys.readouterr().err
     assert said in error and len(error.strip().splitlines()) <= 2
     shutil.rmtree(copied.parent / "cache", ignore_errors=True)
@@ -510,7 +525,7 @@ def test_quantize_tells_what_is_missing(copied, folder, monkeypatch, capsys, wor
 
 def test_quantize_takes_one_source(capsys):
     with pytest.raises(SystemExit) as wrong:
-        cli.main(["quantize", "ferplus", "--sample", "--data", "x"])
+        main(["quantize", "ferplus", "--sample", "--data", "x"])
     assert wrong.value.code == 2 and "not allowed with" in capsys.readouterr().err
 
 
@@ -522,8 +537,8 @@ def test_the_ranges_are_packed_if_there_are_any(copied, tmp_path):
     assert first.read_bytes() == again.read_bytes()
     archive.check(first)
     with zipfile.ZipFile(first) as packed:
-        assert packed.read("weights/tiny-int8.json") == int8.file(copied).read_bytes()
-    int8.file(copied).unlink()
+        assert packed.read("weights/tiny-int8.json") == int8_file(copied).read_bytes()
+    int8_file(copied).unlink()
     without = archive.pack(copied, tmp_path / "3.mar")
     archive.check(without)
     with zipfile.ZipFile(without) as packed:
@@ -538,7 +553,7 @@ def test_ranges_of_other_weights_are_not_packed(stale, tmp_path):
 
 
 def test_damaged_ranges_are_not_packed(copied, tmp_path):
-    int8.file(copied).write_text("{}")
+    int8_file(copied).write_text("{}")
     with pytest.raises(FerlibError, match=r"tiny-int8\.json is damaged"):
         archive.pack(copied, tmp_path / "fer.mar")
     assert not (tmp_path / "fer.mar").exists()
@@ -547,12 +562,12 @@ def test_damaged_ranges_are_not_packed(copied, tmp_path):
 @pytest.mark.parametrize("precision", ["int8", "fused"])
 def test_an_unpacked_archive_is_served_in_what_is_fastest(copied, drawn, tmp_path, vnni, precision):
     if precision == "fused":
-        int8.file(copied).unlink()
+        int8_file(copied).unlink()
     mar = archive.pack(copied, tmp_path / "fer.mar")
     zipfile.ZipFile(mar).extractall(tmp_path / "unpacked")
-    served = service._load(tmp_path / "unpacked")
-    pictures = drawn[1][0][:9]
+    served = handler._load(tmp_path / "unpacked")
+    pictures = drawn[1].pictures[:9]
     wanted = answers(copied, pictures, precision)
     assert served.name == "tiny"
     np.testing.assert_array_equal(served.classify(pictures), wanted)
-    np.testing.assert_array_equal(faces.Recognizer(copied).classify(pictures), wanted)
+    np.testing.assert_array_equal(Recognizer(copied).classify(pictures), wanted)

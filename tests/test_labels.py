@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ferlib import labels
+from ferlib.data import labels
 
 #        neu hap sur sad ang dis fea con unk  NF
 CLEAR = [0, 9, 1, 0, 0, 0, 0, 0, 0, 0]  # the one vote for surprise is a slip
@@ -65,7 +65,42 @@ def test_an_unknown_scheme_is_named():
 
 def test_rarity_counts_vote_shares_in_logarithms():
     votes = np.array([[10, 0, 0, 0, 0, 0, 0, 0, 0, 0], [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]])
-    rarity = labels.rarity(votes)
+    rarity = labels.rarity(labels.shares(votes))
     np.testing.assert_allclose(rarity[:2], [0, np.log(3)], atol=1e-6)
     np.testing.assert_allclose(rarity[2:7], np.log(750), atol=1e-6)
     assert rarity[7] == 0  # contempt is not favoured
+
+
+def test_rarity_of_other_classes():
+    share = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]], float)
+    rarity = labels.rarity(share, ("cat", "dog", "contempt"))
+    np.testing.assert_allclose(rarity, [0, np.log(3), 0], atol=1e-6)
+    assert labels.rarity(share, ("cat", "dog", "hare"))[2] == pytest.approx(np.log(750))
+
+
+#                  cat  dog  hare
+SHARES = np.array([[0.5, 0.3, 0.2], [0, 1, 0], [0.29, 0.31, 0.4]], np.float32)
+
+
+def test_shares_of_other_classes_are_targets_by_each_scheme():
+    hard, soft, several = (
+        labels.targets_of_shares(SHARES, scheme)
+        for scheme in ("majority", "cross-entropy", "multi-target")
+    )
+    assert hard.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    np.testing.assert_array_equal(soft, SHARES)
+    assert several.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 1]]
+    many = np.repeat(SHARES[:1], 9000, axis=0)
+    drawn = labels.targets_of_shares(many, "probability", np.random.default_rng(0))
+    assert (drawn.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(drawn.mean(axis=0), SHARES[0], atol=0.022)  # four deviations
+    with pytest.raises(ValueError, match="softmax"):
+        labels.targets_of_shares(SHARES, "softmax")
+
+
+def test_each_class_has_a_colour_and_emotions_their_own():
+    assert labels.colours(labels.EMOTIONS) == labels.COLOURS
+    mixed = labels.colours(("cat", "fear", "dog"))
+    assert set(mixed) == {"cat", "fear", "dog"} and mixed["fear"] == labels.COLOURS["fear"]
+    assert len(set(mixed.values())) == 3
+    assert set(labels.colours(list("abcdefghijkl")).values()) == set(labels.HUES)

@@ -83,7 +83,7 @@ def test_other_folders_names_are_refused(prefix, folder, tmp_path, capsys):
 
 
 def test_it_is_quantised_and_explained(prefix, folder, tmp_path, capsys):
-    assert main(["quantize", str(prefix), "--data", str(folder), "--json"]) == 0
+    assert main(["quantize", str(prefix), "--data", str(folder), "--faces", "crop", "--json"]) == 0
     assert last_line(capsys)["same"] > 0.9
     photo = str(folder / "test" / "red" / "0.png")
     words = ["explain", photo, "--crop", "--weights", str(prefix), "--out", str(tmp_path)]

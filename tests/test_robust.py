@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from ferlib import Recognizer, plots, sample
+from ferlib import Recognizer, plots
+from ferlib.data import cartoon
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import robust
 
-FACE = sample.draw("fear", np.random.default_rng(3), intensity=1.0)
+FACE = cartoon.draw("fear", np.random.default_rng(3), intensity=1.0)
 HOW = (robust.blur, robust.noise, robust.compress, robust.darken, robust.turn, robust.cover)
 HOW += (robust.coarsen, robust.tighten, robust.move)
 
@@ -121,8 +122,9 @@ def test_a_moved_crop_is_moved_to_every_side_and_its_border_repeats():
     assert sum(wanted.values()) == 20 and min(wanted.values()) > 0
 
 
+@pytest.mark.slow
 def test_table_and_plot(tmp_path):
-    pictures = np.stack([sample.draw("happiness", rng()), FACE])
+    pictures = np.stack([cartoon.draw("happiness", rng()), FACE])
     fer = Recognizer()
     truth = fer.classify(pictures).argmax(axis=1)
     rows = robust.table(fer, pictures, truth)

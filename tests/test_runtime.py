@@ -1,5 +1,6 @@
 """MXNet on this machine: what importing does, and what it leaves behind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import sys
 import pytest
 
 from ferlib import runtime
+from ferlib.runtime import cpu, gpu
+from ferlib.runtime.mxnet import _cannot_load
 
 
 def python(code: str, **environment) -> str:
@@ -20,104 +23,121 @@ def python(code: str, **environment) -> str:
     return run.stdout.strip()
 
 
-def test_importing_ferlib_is_light():
-    heavy = "mxnet matplotlib cv2 gluoncv PIL scipy"
-    code = f"import sys, ferlib; print([m for m in '{heavy}'.split() if m in sys.modules])"
-    assert python(code) == "[]"
+# ---------------------------------------------------------------- import ferlib, import_mxnet()
 
-
-def test_serving_needs_no_opencv_matplotlib_or_gluoncv():
-    code = """
-import sys
-for name in ("cv2", "matplotlib", "gluoncv", "scipy", "skimage", "tqdm", "pandas"):
-    sys.modules[name] = None  # importing it now fails
+# What NumPy 2 and Python 3.12 lack is taken away here; `make pythons` tries the real ones.
+DROPPED = ("bool", "NaN", "product", "alltrue", "msort", "in1d", "trapz", "round_")
+WHERE_NAMES_ARE_GONE = f"""
+import importlib.util, json, os, sys, types
 import numpy as np
-from ferlib import service, faces, models
-net = models.create("vgg-tiny")
-crops = np.zeros((2, 60, 50, 3), np.uint8)
-info = {"input_size": 48, "normalise": "standardise"}
-print(models.predict(net, crops, info).shape, faces.default_detector()(crops[0])[0].shape)
-"""
-    assert python(code) == "(2, 8) (0, 4)"
-
-
-def test_mxnet_imports_after_ferlib_where_numpy_and_python_dropped_its_names():
-    # What NumPy 2 and Python 3.12 lack is taken away here; `make pythons` tries the real ones.
-    code = """
-import importlib.util, sys, numpy as np
-for name in ("bool", "NaN", "product", "alltrue", "msort", "in1d", "trapz", "round_"):
+for name in {DROPPED}:
     vars(np).pop(name, None)
-find = importlib.util.find_spec
-real, sys.version_info = sys.version_info, (3, 12, 1, "final", 0)
+
+def state():
+    return dict(vars(np)), dict(os.environ), list(sys.path), list(sys.meta_path)
 
 class Gone:  # distutils is nowhere to be found
     def find_spec(name, *rest):
         if name.split(".")[0] == "distutils":
             raise ModuleNotFoundError(name=name)
 
+find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: (
     None if name == "distutils" and name not in sys.modules else find(name, *rest))
 sys.meta_path.insert(0, Gone)
+
+before, modules = state(), dict(sys.modules)
 import ferlib
-sys.version_info = real
-import mxnet as mx
+new = {{name.split(".")[0] for name in set(sys.modules) - set(modules)}}
+told = {{
+    "same": state() == before,
+    "others": all(sys.modules[name] is module for name, module in modules.items()),
+    "new": sorted(new - sys.stdlib_module_names),
+}}
 from ferlib import runtime
-runtime.import_mxnet()  # restores once more
+from ferlib.runtime import names
+names.sys = types.SimpleNamespace(version_info=(3, 12, 1), modules=sys.modules)
+mx = runtime.import_mxnet()
 from distutils.version import LooseVersion
-print(LooseVersion("1.9") < LooseVersion("1.10"), np.in1d([1, 2], [2]).tolist())
-print((mx.nd.ones((2, 2)) * 3).asnumpy().sum(), mx.np.ones(3).sum())
+told["restored"] = [name for name in {DROPPED} if hasattr(np, name)]
+told["answers"] = [LooseVersion("1.9") < LooseVersion("1.10"), np.in1d([1, 2], [2]).tolist()]
+told["answers"] += [float((mx.nd.ones((2, 2)) * 3).asnumpy().sum()), float(mx.np.ones(3).sum())]
+print(json.dumps(told))
 """
-    assert python(code).splitlines() == ["True [False, True]", "12.0 3.0"]
 
 
-def test_nothing_is_left_for_children_and_a_users_choice_stays():
-    code = """
-import os, subprocess
-from ferlib import runtime
-runtime.import_mxnet()
+@pytest.fixture(scope="module")
+def where_names_are_gone() -> dict:
+    return json.loads(python(WHERE_NAMES_ARE_GONE).splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_importing_ferlib_is_light_and_changes_nothing(where_names_are_gone):
+    """Not NumPy's names, the environment or the path, and it brings no package but itself."""
+    assert where_names_are_gone["same"] and where_names_are_gone["others"]
+    assert where_names_are_gone["new"] == ["ferlib"]
+
+
+def test_import_mxnet_restores_what_numpy_and_python_dropped(where_names_are_gone):
+    assert where_names_are_gone["restored"] == list(DROPPED)
+    assert where_names_are_gone["answers"] == [True, [False, True], 12.0, 3.0]
+
+
+# Which of the variables that `import_mxnet` sets for a moment a child process would inherit.
+LEFT_FOR_CHILDREN = """
+import subprocess
 child = subprocess.run(["env"], capture_output=True, text=True).stdout
 print([n for n in ("DNNL_MAX_CPU_ISA", "OMP_NUM_THREADS") if n + "=" in child])
 """
-    assert python(code) == "[]"
-    assert python(code, OMP_NUM_THREADS="1") == "['OMP_NUM_THREADS']"
 
 
-def test_amx_is_asked_of_the_kernel_never_assumed():
+# ---------------------------------------------------------------- AMX
+
+
+@pytest.mark.slow
+def test_amx_is_asked_of_the_kernel_never_assumed_and_nothing_is_left_for_children():
     # The flags of a CPU with AMX, wherever this runs: only the kernel's answer may decide.
     code = """
 from ferlib import runtime
-real = runtime.cpu_flags() >= runtime._AMX_FLAGS
-runtime.cpu_flags = lambda: frozenset(runtime._AMX_FLAGS)
-print(real or not runtime.amx_granted())
+from ferlib.runtime import cpu
+real = cpu.cpu_flags() >= cpu._AMX_FLAGS
+cpu.cpu_flags = lambda: frozenset(cpu._AMX_FLAGS)
+print(real or not cpu.amx_granted())
 mx = runtime.import_mxnet()
 x, w = mx.nd.ones((4, 16, 9, 9)), mx.nd.ones((32, 16, 3, 3))
 print(mx.nd.Convolution(x, w, kernel=(3, 3), num_filter=32, no_bias=True).asnumpy().max())
 """
-    assert python(code).splitlines() == ["True", "144.0"]
+    assert python(code + LEFT_FOR_CHILDREN).splitlines() == ["True", "144.0", "[]"]
 
 
-@pytest.mark.skipif(not runtime.amx_granted(), reason="needs a CPU with AMX")
+@pytest.mark.slow
+@pytest.mark.skipif(not cpu.amx_granted(), reason="needs a CPU with AMX")
 def test_amx_kernels_really_run():
     code = """
+import numpy as np
 from ferlib import runtime
 mx = runtime.import_mxnet()
-x = mx.nd.ones((8, 32, 16, 16)).astype("bfloat16")
-w = mx.nd.ones((32, 32, 3, 3)).astype("bfloat16")
+bfloat16 = np.dtype([("bfloat16", np.uint16)])  # MXNet's name for it; NumPy has none
+x = mx.nd.amp_cast(mx.nd.ones((8, 32, 16, 16)), dtype=bfloat16)
+w = mx.nd.amp_cast(mx.nd.ones((32, 32, 3, 3)), dtype=bfloat16)
 mx.nd.Convolution(x, w, kernel=(3, 3), num_filter=32, no_bias=True).wait_to_read()
 """
     assert "amx" in python(code, DNNL_VERBOSE="1")
 
 
-def test_a_limit_that_would_crash_is_lifted():
+@pytest.mark.slow
+def test_a_limit_that_would_crash_is_lifted_and_a_users_threads_stay():
     # The variable without the kernel's grant is an illegal instruction on a CPU with the flags.
     code = """
-import os
 from ferlib import runtime
-runtime.amx_granted = lambda: False
-mx = runtime.import_mxnet()
-print("DNNL_MAX_CPU_ISA" in os.environ, runtime.describe()["amx"])
+from ferlib.runtime import cpu
+cpu.amx_granted = lambda: False
+runtime.import_mxnet()
+found = runtime.describe()
+print(found["amx"], found["threads"])
 """
-    assert python(code, DNNL_MAX_CPU_ISA="AVX512_CORE_AMX") == "False False"
+    said = python(code + LEFT_FOR_CHILDREN, DNNL_MAX_CPU_ISA="AVX512_CORE_AMX", OMP_NUM_THREADS="3")
+    assert said.splitlines() == ["False 3", "['OMP_NUM_THREADS']"]
 
 
 def test_describe_says_what_was_found():
@@ -132,17 +152,17 @@ def test_describe_says_what_was_found():
     [((7, 5), None), ((8, 0), None), ((8, 9), None), ((9, 0), "new"), ((3, 7), "old")],
 )
 def test_cards_that_mxnet_holds_no_code_for_are_named(capability, verdict):
-    problem = runtime.card_problem("NVIDIA card", capability)
+    problem = gpu.card_problem("NVIDIA card", capability)
     assert (problem is None) if verdict is None else (f"too {verdict}" in problem)
 
 
 def test_a_missing_mxnet_or_driver_is_said_in_plain_words():
     run = subprocess.run(
         [sys.executable, "-c", "import sys; sys.modules['mxnet'] = None\n"
-         "from ferlib import cli; sys.exit(cli.main(['info']))"],
+         "from ferlib.cli.main import main; sys.exit(main(['info']))"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1 and "pip install --no-deps mxnet==1.9.1" in run.stderr
     assert len(run.stderr.splitlines()) <= 2
     missing = "libcuda.so.1: cannot open shared object file: No such file or directory"
-    assert "no NVIDIA driver" in runtime._cannot_load(missing)
+    assert "no NVIDIA driver" in _cannot_load(missing)

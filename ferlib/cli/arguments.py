@@ -41,6 +41,16 @@ def add_weights(command: argparse.ArgumentParser, **how) -> None:
     add("--precision", choices=("auto", "int8", "fused", "float32"), default="auto", help=about)
 
 
+def add_folders(command: argparse.ArgumentParser) -> None:
+    """How pictures in folders are to be understood."""
+    add = command.add_argument_group("pictures in folders").add_argument
+    add("--map", action="append", type=mapping, metavar="NAME=CLASS", help=MAPPING)
+    about = "the folders' names are the classes, also where they name emotions"
+    add("--own-classes", action="store_true", help=about)
+    about = "take pictures as they are, or find the face in them; auto: small squares are faces"
+    add("--faces", choices=("auto", "crop", "find"), default="auto", help=about)
+
+
 def add_source(command: argparse.ArgumentParser) -> None:
     """Where pictures to learn from lie."""
     source = command.add_mutually_exclusive_group()
@@ -56,13 +66,8 @@ def mapping(text: str) -> tuple[str, str]:
     return name, emotion.lower()
 
 
-def emotions(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    unknown = [name for name in names if name not in EMOTIONS]
-    if unknown:
-        known = ", ".join(EMOTIONS)
-        raise argparse.ArgumentTypeError(f"unknown emotion {unknown[0]!r}; known: {known}")
-    return names
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def seed(text: str) -> int:

@@ -1,17 +1,17 @@
 """ferlib prepare, train, quantize, models, info."""
 
 from argparse import Namespace
+from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from ferlib.cli.arguments import (
-    MAPPING,
     PROTOCOLS,
     add_command,
+    add_folders,
     add_source,
     amount,
-    mapping,
     number,
     seed,
     share,
@@ -86,19 +86,22 @@ def _splits(args, size: int, channels: int) -> list:
     if args.protocol or args.without_duplicates:
         args.refuse("--protocol and --without-duplicates are for FER2013 with its votes")
     how = {"size": size, "channels": channels, "faces": args.faces}
-    return [framed(data.split(split), **how) for split in ("train", "valid")]
+    parts = [framed(data.split(split), **how) for split in ("train", "valid")]
+    left_out = {one for part in parts for one in (*part.skipped, *part.damaged)}
+    for reason, count in sorted(Counter(reason for _, reason in left_out).items()):
+        print(f"left out: {count} x {reason}")
+    return parts
 
 
 def quantize(args: Namespace) -> dict:
     from ferlib import nets
-    from ferlib.data.sources import DRAWN, open_data
     from ferlib.evaluation import rounding
 
     prefix = find_weights(args.weights)
     _, info = nets.load(prefix)
     check_prefix(prefix)
-    data = open_data(DRAWN if args.sample else args.data, own=info.classes != EMOTIONS)
-    learn, valid = data.split("train"), data.split("valid")
+    args.own_classes |= info.classes != EMOTIONS
+    learn, valid = _splits(args, info.input_size, info.channels)
     if valid.classes != info.classes:
         told = ", ".join(info.classes)
         raise FerlibError(f"{prefix.name} tells apart {told}; these pictures show others")
@@ -146,6 +149,8 @@ def add_commands(commands: Any) -> None:
     about = "the net; PREFIX-int8.json is written"
     command.add_argument("weights", metavar="PREFIX", help=about)
     add_source(command)
+    add_folders(command)
+    command.set_defaults(protocol=None, without_duplicates=False)
     add_command(commands, "models", models, "list the networks")
     about = "say what MXNet runs on here: device, precision, threads"
     add_command(commands, "info", info, about)
@@ -162,12 +167,7 @@ def _data_arguments(command) -> None:
     add = command.add_argument
     add("--protocol", choices=PROTOCOLS, help=f"FER2013's votes (default: {PROTOCOLS[0]})")
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
-    add = command.add_argument_group("pictures in folders").add_argument
-    add("--map", action="append", type=mapping, metavar="NAME=CLASS", help=MAPPING)
-    about = "the folders' names are the classes, also where they name emotions"
-    add("--own-classes", action="store_true", help=about)
-    about = "take pictures as they are, or find the face in them; auto: small squares are faces"
-    add("--faces", choices=("auto", "crop", "find"), default="auto", help=about)
+    add_folders(command)
 
 
 def _recipe_arguments(command) -> None:

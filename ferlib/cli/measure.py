@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from ferlib.cli.arguments import MAPPING, PROTOCOLS, add_command, add_weights, emotions, mapping
+from ferlib.cli.arguments import MAPPING, PROTOCOLS, add_command, add_weights, mapping, names
 from ferlib.errors import FerlibError
 from ferlib.nets.places import find_weights, stored_files
 
@@ -44,11 +44,8 @@ def _split(args):
 def _folder(args):
     """The pictures with the classes of the net that is to read them."""
     from ferlib.data import folders
-    from ferlib.nets.info import Info
 
-    first = args.weights[0] if args.weights else None
-    classes = Info.read(stored_files(find_weights(first))[2]).classes
-    return folders.read(args.folder, args.kind or "auto", dict(args.map or ()), classes)
+    return folders.read(args.folder, args.kind or "auto", dict(args.map or ()), _classes(args))
 
 
 def _known(args):
@@ -68,6 +65,17 @@ def _check_together(args) -> None:
     given = [name for name in only if getattr(args, name) is not None]
     if given:
         args.refuse(f"--{given[0]} {says}")
+    unknown = [name for name in args.emotions or () if name not in _classes(args)]
+    if unknown:
+        args.refuse(f"unknown emotion {unknown[0]!r}; known: {', '.join(_classes(args))}")
+
+
+def _classes(args) -> tuple[str, ...]:
+    """What the net tells apart."""
+    from ferlib.nets.info import Info
+
+    first = args.weights[0] if args.weights else None
+    return Info.read(stored_files(find_weights(first))[2]).classes
 
 
 def add_commands(commands: Any) -> None:
@@ -85,5 +93,5 @@ def add_commands(commands: Any) -> None:
     ways = "take pictures as crops, or find the face (default: auto, small squares are crops)"
     add("--faces", choices=("auto", "crop", "find"), help=ways)
     add("--map", action="append", type=mapping, metavar="NAME=EMOTION", help=MAPPING)
-    add("--emotions", type=emotions, metavar="NAME,...", help="answers allowed (default: all)")
+    add("--emotions", type=names, metavar="NAME,...", help="answers allowed (default: all)")
     add("--out", metavar="FILE", help="write a CSV: each picture's path, truth, answer, scores")

@@ -168,7 +168,9 @@ class Dataset:
         return replace(self.take(rows), about={"split": split})
 
     def _held_out(self, rows: np.ndarray) -> np.ndarray:
-        """Some of the rows, by names alone, so that a picture more or less moves no other."""
+        """Some of the rows, by their own names alone: the same ones wherever a folder lies, and a
+        picture more or less moves one other at most.
+        """
         if self.groups is not None:
             people = sorted({self.groups[row] for row in rows}, key=_scattered)
             chosen = set(people[: round(HELD_OUT * len(people)) or 1]) if len(people) > 1 else set()
@@ -176,7 +178,7 @@ class Dataset:
         found: list[int] = []
         for number in np.unique(self.truth[rows]):
             same = [row for row in rows if self.truth[row] == number]
-            same.sort(key=lambda row: _scattered(self.name(row)))
+            same.sort(key=lambda row: _scattered(Path(self.name(row)).name))
             found += same[: round(HELD_OUT * len(same)) or int(len(same) > 1)]
         return np.array(found, int)
 

@@ -110,23 +110,30 @@ class _Names:
     """What folders' names mean: word, in lower case -> index into `classes`."""
 
     def __init__(self, given: Mapping[str, str] | None, classes: Sequence[str] | None):
-        self.classes = None if classes is None else tuple(classes)
-        words = {name.lower(): number for number, name in enumerate(self.classes or ())}
-        self.words = WORDS | words if self.classes == EMOTIONS else words
-        self.given = {}
-        for name, meant in (given or {}).items():
-            if meant.lower() not in (*self.words, SKIP):
-                known = f"{', '.join(self.classes or ('a class',))} or {SKIP}"
+        self.given = {name.lower(): meant for name, meant in (given or {}).items()}
+        self.words: dict[str, int] = {}
+        self.classes: tuple[str, ...] | None = None
+        if classes is not None:
+            self._know(tuple(classes))
+
+    def _know(self, classes: tuple[str, ...]) -> None:
+        words = {name.lower(): number for number, name in enumerate(classes)}
+        words = WORDS | words if classes == EMOTIONS else words
+        for name, meant in self.given.items():
+            if meant.lower() not in (*words, SKIP):
+                known = f"{', '.join(classes)} or {SKIP}"
                 raise FerlibError(f"{name} cannot stand for {meant!r}: expected {known}")
-            self.given[name.lower()] = self.words.get(meant.lower(), LEFT_OUT)
-        self.words |= self.given
+        given = {name: words.get(meant.lower(), LEFT_OUT) for name, meant in self.given.items()}
+        self.classes, self.words = classes, words | given
 
     def take_all(self, folders: list[Path]) -> None:
-        """Where any name is a class: those of the folders with pictures, in their order."""
+        """Where any name is a class: those of the folders with pictures, or what they stand for."""
         held = sorted(sub.name for sub in folders if pictures(sub, Found("")))
-        named = {name.lower(): name for name in reversed(held)}  # splits may differ in case
-        self.classes = tuple(named[key] for key in sorted(named) if key not in self.given)
-        self.words |= {name.lower(): number for number, name in enumerate(self.classes)}
+        meant = [self.given.get(name.lower(), name) for name in held]
+        named = {name.lower(): name for name in reversed(meant)}  # splits may differ in case
+        if SKIP in map(str.lower, self.given.values()):
+            named.pop(SKIP, None)
+        self._know(tuple(named[key] for key in sorted(named)))
 
     def __getitem__(self, name: str) -> int | None:
         return next((self.words[key] for key in _keys(name) if key in self.words), None)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,12 @@ class Info:
             stored = {name: stored[name] for name in _NAMES if name in stored}
             for name in ("input_size", "normalise", "classes"):
                 stored[name]  # without these nobody can use the weights
-            stored |= {key: tuple(stored[key]) for key in _TUPLES if stored.get(key) is not None}
+            stored |= {key: _listed(stored[key]) for key in _TUPLES if stored.get(key) is not None}
             if "trained" in stored:
                 stored["trained"] = Trained(**stored["trained"])
             info = cls(**stored)
             _check(info)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _WRONG:
             raise FerlibError(
                 f"{path} does not describe a net of this package.\nExpected JSON with input_size, "
                 "normalise, temperature and the names of the classes, as `ferlib train` writes it",
@@ -90,6 +91,15 @@ class Info:
 
 _NAMES = [one.name for one in fields(Info)]
 _TUPLES = ("classes", "features", "bias", "shares")
+# By what is wrong with the JSON, such as nesting without end, or a number too long for a float.
+_WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+def _listed(values: Any) -> tuple:
+    """A list of the JSON as a tuple; a text would be taken for its letters."""
+    if not isinstance(values, list):
+        raise TypeError
+    return tuple(values)
 
 
 def _check(info: Info) -> None:
@@ -99,9 +109,10 @@ def _check(info: Info) -> None:
         all(isinstance(word, str) for word in words)
         and len(set(info.classes)) == len(info.classes) > 1
         and info.normalise in NORMALISATIONS
-        and isinstance(info.input_size, int)
+        and type(info.input_size) is int  # True is an int as well
+        and info.input_size > 0
         and info.channels in (1, 3)
-        and float(info.temperature) > 0
+        and 0 < float(info.temperature) < inf
         and all(map(_one_a_class, (info.bias, info.shares), (info.classes,) * 2))
     )
     if not sound:
@@ -111,4 +122,5 @@ def _check(info: Info) -> None:
 def _one_a_class(values: tuple[float, ...] | None, classes: tuple[str, ...]) -> bool:
     if values is None:
         return True
-    return len(values) == len(classes) and bool(np.isfinite(np.array(values, float)).all())
+    numbers = np.array(values, float)
+    return numbers.shape == (len(classes),) and bool(np.isfinite(numbers).all())

@@ -1,6 +1,7 @@
 """Drawings of a network and of the whole line."""
 
 from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,9 +10,11 @@ from matplotlib.transforms import Affine2D
 
 from ferlib.data import cartoon, labels
 from ferlib.data.labels import EMOTIONS
-from ferlib.nets import graph, registry
-from ferlib.nets.registry import Net
 from ferlib.plots.style import BLUES, FAINT, INK, MARK, new_figure, styled
+
+if TYPE_CHECKING:  # only `architecture` needs MXNet
+    from ferlib.nets.graph import Layer
+    from ferlib.nets.registry import Net
 
 # The line from the files to the answer. Upper row: learning, lower row: answering.
 UP = 2.3  # from the lower row to the upper one
@@ -43,11 +46,13 @@ def _slab(ax, x: float, width: float, side: float, colour: str) -> None:
 
 
 @styled
-def architecture(net: str | Net) -> Figure:
+def architecture(net: "str | Net") -> Figure:
     """Any network by its name or declaration: what its graph says of convolutions and dense layers.
 
     A slab is as high as its maps; its thickness grows with the square root of their number.
     """
+    from ferlib.nets import graph, registry
+
     net = registry.find(net) if isinstance(net, str) else net
     found = graph.layers(registry.create(net), net)
     figure = new_figure(12, 4.2)
@@ -74,21 +79,21 @@ def architecture(net: str | Net) -> Figure:
     return figure
 
 
-def _picture(ax, net: Net, low: float) -> float:
+def _picture(ax, net: "Net", low: float) -> float:
     """The input; gives where the next slab begins."""
     _slab(ax, 0.0, 0.6, net.size, FAINT)
     ax.text(0, low, f"picture\n{net.channels} x {net.size} x {net.size}", ha="center", va="top")
     return 0.32 * net.size + 9
 
 
-def _stages(found: list[graph.Layer]) -> list[tuple[graph.Layer, int]]:
+def _stages(found: "list[Layer]") -> "list[tuple[Layer, int]]":
     """Convolutions that give maps of one size and number, one after another, with their count."""
     convolutions = [layer for layer in found if layer.op == "Convolution"]
     groups = (list(group) for _, group in groupby(convolutions, key=lambda layer: layer.shape))
     return [(group[-1], len(group)) for group in groups]
 
 
-def _stage(ax, x: float, low: float, layer: graph.Layer, count: int, colour: str) -> float:
+def _stage(ax, x: float, low: float, layer: "Layer", count: int, colour: str) -> float:
     """The slabs of one stage and what is written below; gives where the next begins."""
     channels, side, _ = layer.shape
     start, width = x, channels**0.5 / 3

@@ -107,10 +107,14 @@ def loss_curves(answers: ArrayLike, losses: dict, draws: dict) -> Figure:
 
 @styled
 def scores_bars(picture: np.ndarray, scores: dict[str, float] | Sequence[float]) -> Figure:
-    """One picture and its scores: of the eight emotions (8,), or a dict of class -> score."""
+    """One picture and its scores: of the eight emotions (8,), or a dict of class -> score.
+
+    Emotions stand in their own order, whatever the dict's is, and other classes below them.
+    """
     if not isinstance(scores, dict):
         scores = dict(zip(EMOTIONS, scores, strict=True))
-    names, values = list(scores), list(scores.values())
+    names = sorted(scores, key=lambda name: (*EMOTIONS, name).index(name))
+    values = [scores[name] for name in names]
     figure = new_figure(8, 3.2)
     face, ax = figure.subplots(1, 2, width_ratios=(1, 1.5))
     show(face, picture, names[int(np.argmax(values))])
