@@ -10,14 +10,13 @@ from PIL import Image
 from tutorial import free_port
 
 from ferlib import Recognizer, nets, plots, training
-from ferlib.data import sample
-from ferlib.data.dataset import Dataset
+from ferlib.data.augment import NONE
 from ferlib.evaluation import evaluate, explain, rounding
 from ferlib.nets import graph
 from ferlib.serving import archive, server
 
 FILE = Path(__file__).with_name("residual.py")
-RECIPE = training.Recipe(net="residual", epochs=3, batch_size=32, lr=0.1)
+RECIPE = training.Recipe(net="residual", epochs=4, batch_size=32, lr=0.1, augmentation=NONE)
 pytestmark = pytest.mark.slow
 
 
@@ -31,10 +30,8 @@ def registered():
 
 
 @pytest.fixture(scope="module")
-def drawn():
-    made = sample.sample((960, 150, 1), seed=3)
-    whole = Dataset(made.pictures, made.votes, source="drawn faces")
-    return [whole.take(made.usage == part) for part in (0, 1)]
+def drawn(drawn_splits):
+    return drawn_splits
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,7 @@ def test_it_is_known_by_name_with_its_layers():
 
 def test_it_learns_from_drawn_faces(prefix, drawn):
     report = evaluate(drawn[1], prefix, "crop", precision="float32")
-    assert report.accuracy > 0.4  # the commonest emotion is 0.27 of them
+    assert report.accuracy > 0.5  # the commonest emotion is 0.27 of them
 
 
 def test_its_graph_in_bfloat16_is_the_same_net(drawn):
