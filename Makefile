@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 PORT ?= 8080
+# Tests of one file share what they set up, so they stay together.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 VARIANT := $(if $(filter 1,$(GPU)),--gpu,$(if $(filter 0,$(GPU)),--cpu))
 
 # .venv first for every command, and nothing of another Python's in it.
@@ -41,10 +43,10 @@ tutorial: setup
 
 test: setup
 	@echo "tests: running"
-	@$(PY) -m pytest -q -rs
+	@$(PY) -m pytest -q -rs $(SIDE_BY_SIDE)
 
 quick: setup
-	@$(PY) -m pytest -q -m "not slow"
+	@$(PY) -m pytest -q -m "not slow" $(SIDE_BY_SIDE)
 
 lab: setup
 	@$(PY) -m jupyter lab notebooks

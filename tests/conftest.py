@@ -1,8 +1,14 @@
 """What several test files share."""
 
+import os
 import subprocess
 
 import pytest
+
+# Two processes of tests on two cores, each with its share of threads: MXNet's would spin else.
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    count = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the tests of faces, archive and service share: a net, pictures, processes."""
 
 import io
+import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -44,13 +45,16 @@ def encoded(picture, kind: str = "PNG", **how) -> bytes:
 
 
 def server_processes() -> list[psutil.Process]:
-    """Every process of a Multi Model Server on this machine, Java or worker."""
+    """Every process of a Multi Model Server, Java or worker, that these tests started.
+
+    Other tests may run beside them (pytest-xdist), with servers of their own.
+    """
     words = ("com.amazonaws.ml.mms", "model_service_worker", "mms.model_server", "keeper.keep()")
-    found = []
+    ours, found = os.environ.get("PYTEST_XDIST_WORKER"), []
     for process in psutil.process_iter():
         try:
             if any(word in " ".join(process.cmdline()) for word in words):
-                found.append(process)
+                found += [process] * (process.environ().get("PYTEST_XDIST_WORKER") == ours)
         except psutil.Error:
             continue
     return found
