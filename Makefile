@@ -22,7 +22,7 @@ endif
 help:
 	@echo "make tutorial   run every notebook on drawn faces, pack the weights, serve them, ask once"
 	@echo "make test       run the tests"
-	@echo "make quick      run those that take under a second"
+	@echo "make quick      run the quick ones: under a minute"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make serve      pack the shipped weights and serve them (PORT=8080)"
 	@echo "make stop       stop the server"

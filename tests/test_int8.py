@@ -25,6 +25,8 @@ from ferlib.nets.places import int8_file, weight_files
 from ferlib.nets.zoo import vgg
 from ferlib.serving import archive, handler
 
+pytestmark = pytest.mark.slow  # trains, if only for seconds
+
 mx = runtime.import_mxnet()
 INFO = nets.Info.of(nets.find("vgg-tiny"))
 

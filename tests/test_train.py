@@ -28,6 +28,8 @@ from ferlib.nets.places import weight_files
 from ferlib.nets.zoo import vgg
 from ferlib.training import batches, checkpoints, loop, precision, teachers
 
+pytestmark = pytest.mark.slow  # trains, if only for seconds
+
 mx = runtime.import_mxnet()
 QUICK = training.Recipe(net="vgg-tiny", epochs=2, batch_size=32, lr=0.05, precision="float32")
 PLAIN = nets.Info.of(nets.find("vgg-tiny"))  # as a net is used before anything is fitted to it
