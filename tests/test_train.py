@@ -718,3 +718,19 @@ def test_a_run_from_before_an_option_goes_on_without_it_only(drawn, first, tmp_p
             fit(drawn, replace(how, **{name: value}), tmp_path)
     _, log = fit(drawn, how, tmp_path)
     assert log == kept["log"]
+
+
+def test_a_net_that_equalises_gray_pictures_standardises_rgb_ones():
+    assert training.Recipe(net="vgg13").normalisation == "equalise"
+    assert training.Recipe(net="vgg13", channels=3).normalisation == "standardise"
+    assert (
+        training.Recipe(net="vgg13", channels=3, normalise="equalise").normalisation == "equalise"
+    )
+
+
+def test_what_cannot_be_trained_leaves_no_folder(drawn, tmp_path):
+    learn, valid = drawn
+    few = learn.take(np.arange(8))
+    with pytest.raises(FerlibError, match="fewer than one batch"):
+        training.fit(few, valid, QUICK, tmp_path / "run", progress=False)
+    assert not list(tmp_path.iterdir())

@@ -47,8 +47,8 @@ def fit(
     another recipe, precision or data, or is in use.
     """
     told = [*([Lines()] if progress else []), *callbacks]
+    run = Run(recipe, ctx or runtime.contexts(), _learnable(learn, valid, recipe), valid)
     with checkpoints.locked(folder):
-        run = Run(recipe, ctx or runtime.contexts(), _learnable(learn, valid, recipe), valid)
         if folder is not None:
             checkpoints.resume(run, Path(folder))
         for callback in told:

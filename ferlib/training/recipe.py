@@ -66,7 +66,9 @@ class Recipe:
 
     @property
     def normalisation(self) -> str:
-        return self.normalise or self.network().normalise
+        net = self.network()
+        gray_only = net.channels == 3 and net.normalise == "equalise"
+        return self.normalise or ("standardise" if gray_only else net.normalise)
 
     def size(self, epoch: int) -> int:
         """The side of the pictures that an epoch (from 1 on) trains on, in pixels."""
