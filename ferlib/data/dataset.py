@@ -149,8 +149,8 @@ class Dataset:
             labels=self.labels[rows],
             rows=old[rows],
             parts=None if self.parts is None else self.parts[rows],
-            names=self.names and [self.names[row] for row in rows],
-            groups=self.groups and [self.groups[row] for row in rows],
+            names=None if self.names is None else [self.names[row] for row in rows],
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
     def split(self, split: str) -> "Dataset":
@@ -176,8 +176,9 @@ class Dataset:
             chosen = set(people[: round(HELD_OUT * len(people)) or 1]) if len(people) > 1 else set()
             return np.array([row for row in rows if self.groups[row] in chosen], int)
         found: list[int] = []
-        for number in np.unique(self.truth[rows]):
-            same = [row for row in rows if self.truth[row] == number]
+        truth = self.truth[rows]
+        for number in np.unique(truth):
+            same = list(rows[truth == number])
             same.sort(key=lambda row: _scattered(Path(self.name(row)).name))
             found += same[: round(HELD_OUT * len(same)) or int(len(same) > 1)]
         return np.array(found, int)

@@ -275,6 +275,7 @@ def _default_folders() -> list[Path]:
 
 
 def holds_data(folder: Path) -> bool:
+    """Whether a folder holds what `prepare` wrote, or the published files."""
     return (folder / PREPARED).is_file() or _published(folder) is not None
 
 

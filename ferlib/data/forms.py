@@ -110,6 +110,7 @@ def ferg(folder: Path) -> Found | None:
 
 
 def ckextended(folder: Path) -> Found | None:
+    """Each row a picture with its code; FerlibError names the file and row that is wrong."""
     file = folder / "ckextended.csv" if folder.is_dir() else folder
     if not file.is_file() or file.suffix.lower() != ".csv":
         return None

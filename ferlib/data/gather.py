@@ -123,4 +123,5 @@ def levels(folder: Path, depth: int) -> Iterator[list[Path]]:
 
 
 def within(folder: Path, depth: int = DEPTH) -> list[Path]:
+    """A folder and those in it, `depth` levels down, each real one once."""
     return [place for level in levels(folder, depth) for place in level]

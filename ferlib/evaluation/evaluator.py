@@ -97,8 +97,9 @@ class _Reading:
         if picture is None:
             self.scores[row] = None
             return
-        info = self.fer.nets[0][1]  # what `classify` would do, kept small
-        self.crops[row] = images.resize([picture], info.input_size, info.channels)[0]
+        size = self.fer.nets[0][1].input_size  # what `classify` would do, kept small
+        channels = max(info.channels for _, info in self.fer.nets)
+        self.crops[row] = images.resize([picture], size, channels)[0]
         if len(self.crops) == PART:
             self._flush()
 

@@ -91,4 +91,5 @@ def _damaged(prefix) -> FerlibError:
 
 
 def fingerprint(prefix: str | Path) -> str:
+    """SHA-256 of the weights that the ranges belong to, in hexadecimal digits."""
     return hashlib.sha256(weight_files(prefix)[1].read_bytes()).hexdigest()

@@ -56,6 +56,7 @@ def styled(function: Callable) -> Callable:
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, its parts laid out without overlap."""
     figure = Picture(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.07, h_pad=0.07)
     return figure

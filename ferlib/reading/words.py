@@ -28,6 +28,7 @@ def printable(line: str) -> str:
 
 
 def faces_line(name: str, found: list[Face]) -> str:
+    """What was found in a picture, in one line."""
     if not found:
         return f"{name}: no face found"
     each = (f"{f.emotion} {f.scores[f.emotion]:.2f} at {tuple(f.box)}" for f in found)
@@ -35,6 +36,7 @@ def faces_line(name: str, found: list[Face]) -> str:
 
 
 def video_line(entry: dict) -> str:
+    """Who was seen in a video, of which `entry` is what `Watched` keeps, in one line."""
     each = (
         f"face {face['id']} {face['emotion']} {face['scores'][face['emotion']]:.2f}"
         f" ({face['from']:.1f} to {face['to']:.1f} s)"
