@@ -22,7 +22,7 @@ from ferlib.data import fer2013, images
 from ferlib.errors import FerlibError
 from ferlib.faces.detectors import default_detector
 from ferlib.faces.face import CROP, crop, overlaps
-from ferlib.faces.search import MIN_CONFIDENCE
+from ferlib.faces.search import SURE
 
 ENLARGED = 6
 SCALES = (0.8, 0.9, 1.0, 1.06, CROP, 1.2, 1.3, 1.4, 1.5)
@@ -55,8 +55,8 @@ def boxes(pictures: np.ndarray) -> np.ndarray:
     detect, found = default_detector(), []
     for picture in tqdm(pictures, desc="frames", unit="picture", disable=None):
         large = Image.fromarray(scenes.enlarged(picture, len(picture) * ENLARGED))
-        box, confidence = detect(np.asarray(large.convert("RGB")))
-        sure = box[confidence >= MIN_CONFIDENCE]
+        box, confidence, *_ = detect(np.asarray(large.convert("RGB")))
+        sure = box[confidence >= SURE]
         if len(sure) == 1:
             found.append(sure[0] / ENLARGED)
     return np.array(found)
@@ -70,7 +70,7 @@ def found_again(fer, pictures: np.ndarray, rng) -> tuple[list[np.ndarray], np.nd
     around, places, found = [], [], []
     for picture in tqdm(pictures, desc="scenes", unit="scene", disable=None):
         scene, frame = scenes.padded(picture, rng)
-        candidates, _ = fer.find(scene, thorough=True)
+        candidates, _ = fer.find(scene)
         shared = overlaps(scenes.face_box(*frame), candidates)
         found.append(bool(len(shared)) and shared.max() > 0.3)
         if found[-1]:

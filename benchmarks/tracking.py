@@ -30,7 +30,7 @@ from skimage import data
 
 from ferlib.data import cartoon
 from ferlib.faces.detectors import default_detector
-from ferlib.faces.search import MIN_CONFIDENCE
+from ferlib.faces.search import SURE
 from ferlib.faces.tracking import EVERY, FORGET, Tracker, overlap
 
 try:
@@ -92,7 +92,7 @@ def _face_in(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     wall, part = np.full((480, 640, 3), 110.0), np.s_[150 : 150 + height, 240 : 240 + width]
     wall[part] += mask[..., None] * (picture - wall[part])
-    boxes, sure = detector()(wall.astype(np.uint8))
+    boxes, sure, *_ = detector()(wall.astype(np.uint8))
     return boxes[sure.argmax()] - (240, 150, 0, 0)
 
 
@@ -288,7 +288,7 @@ def film(clip: Clip) -> tuple[list[np.ndarray], list[list]]:
 def looks_of(clip: Clip, pictures, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Boxes and confidences of every frame, as the detector or a worse one gives them."""
     return [
-        _worse(clip, *detector()(picture), np.random.default_rng([seed, i]))
+        _worse(clip, *detector()(picture)[:2], np.random.default_rng([seed, i]))
         for i, picture in enumerate(pictures)
     ]
 
@@ -312,7 +312,7 @@ class Looks:
     def __init__(self, rows):
         self.rows, self.number, self.asked = rows, 0, 0
 
-    def __call__(self, least: float = MIN_CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, least: float = SURE) -> tuple[np.ndarray, np.ndarray]:
         self.asked += 1
         boxes, sure = self.rows[self.number]
         return boxes[sure >= least], sure[sure >= least]
@@ -358,7 +358,7 @@ def bytetracks(looks: Looks, every: int, least=0.1, misses=1, unsure=0.2, at_onc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated
         forget = round(FORGET * FPS / every)
-        tracker = supervision.ByteTrack(MIN_CONFIDENCE - 0.1, forget, 1 - least)
+        tracker = supervision.ByteTrack(SURE - 0.1, forget, 1 - least)
 
     def update(picture) -> dict[int, np.ndarray]:
         if looks.number % every:

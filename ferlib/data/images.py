@@ -6,6 +6,7 @@ Needs NumPy and Pillow only.
 import io
 import os
 import stat
+import threading
 import warnings
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ NORMALISATIONS = ("standardise", "equalise")
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 # A person's picture in any of the forms that people have it in.
 Photo = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray
+_opening = threading.Lock()
 MAX_PIXELS = 40_000_000  # 120 MB as RGB; a bomb's header is refused before anything is decoded
 
 
@@ -70,7 +72,7 @@ def _file_bytes(path: str) -> bytes:
 def _decode(data: bytes, name: str) -> np.ndarray:
     kinds = "JPEG, PNG, GIF, WebP, BMP, TIFF or PPM"
     try:
-        with warnings.catch_warnings():
+        with _opening, warnings.catch_warnings():  # which threads share
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we say it below
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:

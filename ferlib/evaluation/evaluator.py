@@ -93,7 +93,7 @@ class _Reading:
         if is_crop(picture, self.faces):
             self.cropped.add(row)
         else:
-            picture = largest_face(picture, self.fer.find)
+            picture = largest_face(picture, self.fer.look)
         if picture is None:
             self.scores[row] = None
             return

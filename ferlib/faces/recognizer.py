@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,13 +13,23 @@ from ferlib import runtime
 from ferlib.data import images
 from ferlib.data.images import Photo
 from ferlib.errors import FerlibError
-from ferlib.faces import drawing
+from ferlib.faces import drawing, turning
 from ferlib.faces.detectors import Detector, default_detector
 from ferlib.faces.face import Face, crop, face
+from ferlib.faces.roll import Upright
 from ferlib.faces.search import search
 from ferlib.nets import store
 from ferlib.nets.answer import predict
 from ferlib.nets.places import find_weights
+
+
+class Seen(NamedTuple):
+    """A photograph's size (width, height), the rows of its faces, their rolls and crops."""
+
+    size: tuple[int, int]
+    rows: np.ndarray
+    rolls: np.ndarray
+    crops: list[np.ndarray]
 
 
 class Recognizer:
@@ -31,7 +41,8 @@ class Recognizer:
     `weights` is a prefix such as model_store/ferplus, or a name in the checkout's or the
     installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
     averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
-    `haar()`, `yunet(file)` or a function of one's own); `precision` is that of
+    `haar()`, `yunet(file)` or a function of one's own); `thorough` looks for small faces also where
+    nothing hints at them, which takes several times as long; `precision` is that of
     `store.load`: by itself eight-bit numbers where the CPU is fast at them, which give
     another emotion for about one face of FER2013 in 300, and for more where pictures are unlike it.
     The same call gives the same numbers every time; in another batch a probability can differ in
@@ -45,6 +56,7 @@ class Recognizer:
         flip: bool = False,
         detector: Detector | None = None,
         precision: str = "auto",
+        thorough: bool = False,
     ):
         if weights is None or isinstance(weights, str | os.PathLike):
             several: list = [weights]
@@ -66,6 +78,7 @@ class Recognizer:
             raise FerlibError(f"{self.name}: nets with other classes cannot be averaged")
         self._flip = flip
         self._detect = detector or default_detector()
+        self._upright, self._thorough = Upright(ctx=ctx), thorough
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
 
     def classify(self, crops: Any) -> np.ndarray:
@@ -81,43 +94,63 @@ class Recognizer:
 
     def __call__(self, photo: Photo) -> list[Face]:
         """A path, bytes, PIL image or RGB array -> its faces, the largest first; [] if none."""
-        return self.many([photo])[0]
+        return self.read([self.seen(photo)])[0]
 
     def many(self, photos: Iterable) -> list[list[Face]]:
-        """Many photographs, each as for one -> their faces; the net reads all of them at once.
+        """Many photographs, each as for one -> their faces.
 
-        Only the cut faces are kept while it works, so `photos` may be a long generator. Raises
-        FerlibError at the first that is not a picture.
+        While faces are looked for in one the next is decoded, and the net reads all faces at once.
+        Only those are kept while it works, so `photos` may be a long generator. Raises FerlibError
+        at the first that is not a picture.
         """
-        sizes, found, crops = [], [], []
-        for photo in photos:
-            picture = images.read_picture(photo)
-            found.append(self.find(picture))
-            sizes.append(picture.shape[1::-1])
-            crops += [crop(picture, box) for box in found[-1][0]]
-        rows = iter(self.classify(crops))
+        return self.read([found.result() for _, found in runtime.ahead(self.seen, photos)])
+
+    def seen(self, photo: Photo) -> Seen:
+        """What a photograph holds, before its faces are read; `many` is this and then `read`."""
+        picture = images.read_picture(photo)
+        rows = self.look(picture)
+        rolls, crops = self.crops(picture, rows)
+        return Seen((picture.shape[1], picture.shape[0]), rows, rolls, crops)
+
+    def crops(self, picture: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Rows of `look` -> degrees (N,) by which the heads are turned, and their upright crops."""
+        crops = [crop(picture, row[:4]) for row in rows]
+        rolls = self._upright.rolls(crops)
+        for number in np.flatnonzero(rolls):
+            crops[number] = turning.cut(picture, rows[number, :4], rolls[number])
+        return rolls, crops
+
+    def read(self, several: Sequence[Seen]) -> list[list[Face]]:
+        """The faces of each photograph that was `seen`; the net reads all of them at once."""
+        read = iter(self.classify([one for seen in several for one in seen.crops]))
         return [
-            [self.face(box, sure, next(rows), size) for box, sure in zip(*each, strict=True)]
-            for each, size in zip(found, sizes, strict=True)
+            [
+                self.face(row, next(read), seen.size, roll=int(roll))
+                for row, roll in zip(seen.rows, seen.rolls, strict=True)
+            ]
+            for seen in several
         ]
 
-    def face(
-        self, box: Any, confidence: float, probabilities: np.ndarray, size: Any, **how: Any
-    ) -> Any:
-        """A box in a picture of `size` (width, height) with what was read there."""
-        return face(box, confidence, probabilities, size, self.classes, **how)
+    def face(self, row: np.ndarray, probabilities: np.ndarray, size: Any, **how: Any) -> Any:
+        """A row of `look` in a picture of `size` (width, height) with what was read there."""
+        return face(row, probabilities, size, self.classes, **how)
 
     def draw(self, photo: Photo, faces: Sequence[Face]) -> Image.Image:
         """An RGB copy of the photograph with box, emotion and eight bars for each face."""
         return drawing.draw(photo, faces)
 
-    def find(self, picture: np.ndarray, thorough: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,).
+    def find(self, picture: np.ndarray, quick: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,)."""
+        rows = self.look(picture, quick)
+        return rows[:, :4], rows[:, 4]
 
-        The largest comes first. `thorough`, which photographs get and frames of a video do not,
-        looks for small faces too, and once more at what could be a face.
+    def look(self, picture: np.ndarray, quick: bool = False) -> np.ndarray:
+        """What `find` tells, with landmarks: float (N, 15), the largest face first.
+
+        A row: box, confidence, and x, y of the eyes, the nose and the corners of the mouth, or NaN.
+        `quick` looks once, as suits the frames of a video.
         """
-        return search(self._detect, picture, thorough)
+        return search(self._detect, picture, quick, self._thorough)
 
 
 def _checked(crops: Any) -> Any:

@@ -1,43 +1,55 @@
-"""Where the faces of a photograph are: a detector's looks at copies of it, put together."""
+"""Where the faces of a photograph are: a detector's looks at copies of it, put together.
+
+What is found is float (N, 15): x, y, width, height in pixels of the photograph, confidence, and
+x, y of five landmarks, or NaN.
+"""
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from ferlib.faces.detectors import UNSURE, Detector
+from ferlib.faces.detectors import Detector, found
 from ferlib.faces.face import overlaps
+from ferlib.faces.network import apart
 
-# How faces are looked for (benchmarks/detector.py, results/detector.json). Sides are in pixels.
+# How faces are looked for (benchmarks/detector.py, benchmarks/photos.py). Sides are in pixels.
 SHORTEST, LONGEST = 320, 960  # the first look is at a copy whose longer side lies between these
-CLOSER = 1.5  # the next look is at a copy that much larger than the picture,
+SMALL = 48  # where it shows a face smaller than this there may be some that are too small for it:
+CLOSER = 1.5  # then another look is at a copy that much larger than the picture,
 MOST_PIXELS = 4_000_000  # but of no more pixels than these,
-SMALL = 64  # for faces smaller than this at the first look: larger ones it sees well
-MIN_CONFIDENCE = 0.75  # of the detector, 0 to 1: below it pictures without faces get boxes
-# From UNSURE to MIN_CONFIDENCE a face is looked at again, by itself and
-AGAIN = 160  # brought to this side,
+MOST_SIDE = 8000  # nor longer, as thin pictures are filled up to the detector's 32
+SURE = 0.75  # of the detector, 0 to 1: below it pictures without faces get boxes
+# What it is less sure of is looked at again, by itself and
+AGAIN = 320  # in the middle of a square of this side, which it fills by half,
 MOST_AGAIN = 24  # the likeliest ones first, so that a texture cannot keep a server busy
+SAME = 0.4  # boxes that overlap by more than this are of one face
 
 
 def search(
-    detect: Detector, picture: np.ndarray, thorough: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes float (N, 4) as x, y, w, h in pixels, and confidences (N,), of what are faces.
+    detect: Detector, picture: np.ndarray, quick: bool = False, thorough: bool = False
+) -> np.ndarray:
+    """The faces of an RGB picture, float (N, 15) as said above, the largest first.
 
-    The largest comes first. `thorough` looks for small faces too, and once more at what could be a
-    face.
+    `quick` looks once, as suits the frames of a video. `thorough` looks for small faces also where
+    nothing hints at them.
     """
     scale = _first_scale(*picture.shape[:2])
-    boxes, sure = _look(detect, picture, scale)
-    if thorough:
-        if _small_ones_likely(boxes, sure, scale):
-            more = _look_closer(detect, picture, scale)
-            boxes, sure = np.concatenate([boxes, more[0]]), np.concatenate([sure, more[1]])
-        boxes, sure = _apart(boxes, sure)
-        _look_again(detect, picture, boxes, sure)
-    keep = sure >= MIN_CONFIDENCE
-    boxes, sure = _apart(boxes[keep], sure[keep])
-    order = np.lexsort((boxes[:, 0], -boxes[:, 2] * boxes[:, 3]))
-    return boxes[order], sure[order]
+    rows = _look(detect, picture, scale)
+    if not quick:
+        rows = _look_again(detect, picture, rows)
+        if thorough or (_sure(rows) & (sides(rows) * scale < SMALL)).any():
+            closer = _look_closer(detect, picture, scale)
+            rows = np.concatenate([rows, _look_again(detect, picture, closer)])
+    rows = apart(rows[_sure(rows)], SAME)
+    return rows[np.lexsort((rows[:, 0], -rows[:, 2] * rows[:, 3]))]
+
+
+def sides(rows: np.ndarray) -> np.ndarray:
+    """The root of each box's area, in pixels: how large faces are, here and in what is said."""
+    return np.sqrt(rows[:, 2] * rows[:, 3])
+
+
+def _sure(rows: np.ndarray) -> np.ndarray:
+    return rows[:, 4] >= SURE
 
 
 def _first_scale(height: int, width: int) -> float:
@@ -45,59 +57,76 @@ def _first_scale(height: int, width: int) -> float:
     return min(max(1.0, SHORTEST / longer), LONGEST / longer)
 
 
-def _look(detect: Detector, picture: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _look(detect: Detector, picture: np.ndarray, scale: float) -> np.ndarray:
     """What the detector finds in a copy of another size, in pixels of the picture."""
+    copy = _resized(picture, scale)
+    rows = found(detect, [copy])[0]
+    return _moved(rows, picture.shape[1] / copy.shape[1], picture.shape[0] / copy.shape[0])
+
+
+def _resized(picture: np.ndarray, scale: float) -> np.ndarray:
     height, width = picture.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    looked_at = picture
-    if size != (width, height):
-        copy = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        looked_at = np.asarray(copy)
-    boxes, sure = detect(looked_at)
-    across, down = width / size[0], height / size[1]
-    return boxes * (across, down, across, down), sure
+    if size == (width, height):
+        return picture
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(picture), size, interpolation=how)
 
 
-def _small_ones_likely(boxes: np.ndarray, sure: np.ndarray, scale: float) -> bool:
-    """Not where only large and sure faces were seen in all of a picture's pixels: a portrait."""
-    small = np.sqrt(boxes[:, 2] * boxes[:, 3]) * scale < SMALL
-    return scale < 1 or small.any() or not (sure >= MIN_CONFIDENCE).any()
+def _moved(rows: np.ndarray, across: float, down: float, left: int = 0, top: int = 0) -> np.ndarray:
+    """Rows of a copy, in pixels of the picture of which it is a part from `left` and `top` on."""
+    rows = rows.copy()
+    rows[:, [0, 2, 5, 7, 9, 11, 13]] *= across
+    rows[:, [1, 3, 6, 8, 10, 12, 14]] *= down
+    rows[:, [0, 5, 7, 9, 11, 13]] += left
+    rows[:, [1, 6, 8, 10, 12, 14]] += top
+    return rows
 
 
-def _look_closer(detect: Detector, picture: np.ndarray, seen: float):
+def _look_closer(detect: Detector, picture: np.ndarray, seen: float) -> np.ndarray:
     """The faces too small for the first look, which was at the scale `seen`."""
-    scale = min(CLOSER, (MOST_PIXELS / (picture.shape[0] * picture.shape[1])) ** 0.5)
+    height, width = picture.shape[:2]
+    scale = min(CLOSER, (MOST_PIXELS / (height * width)) ** 0.5, MOST_SIDE / max(height, width))
     if scale <= 1.2 * seen:  # nothing to be gained
-        return np.zeros((0, 4)), np.zeros(0)
-    boxes, sure = _look(detect, picture, scale)
-    small = np.sqrt(boxes[:, 2] * boxes[:, 3]) * seen < SMALL
-    return boxes[small], sure[small]
+        return np.zeros((0, 15))
+    rows = _look(detect, picture, scale)
+    return rows[sides(rows) * seen < 1.5 * SMALL]
 
 
-def _look_again(detect: Detector, picture: np.ndarray, boxes: np.ndarray, sure: np.ndarray):
-    """Put what the detector says of each unsure face by itself in place of its boxes' rows.
+def _look_again(detect: Detector, picture: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The same rows, but what the detector says of each unsure face by itself in their place.
 
     A face of 36 pixels that it hardly sees in the picture it is sure of when that is enlarged,
     and most of what only resembles a face it then sees no more.
     """
-    unsure = np.flatnonzero((sure >= UNSURE) & (sure < MIN_CONFIDENCE))
-    for row in unsure[np.argsort(-sure[unsure], kind="stable")][:MOST_AGAIN]:
-        boxes[row], sure[row] = _by_itself(detect, picture, boxes[row])
+    rows = apart(rows, SAME)  # the likeliest first
+    unsure = np.flatnonzero(~_sure(rows))
+    rows = rows[: unsure[0] + MOST_AGAIN] if len(unsure) else rows
+    again = rows[~_sure(rows)]
+    if len(again):
+        windows = [_window(picture, row) for row in again]
+        seen = found(detect, [window for window, _ in windows])
+        closer = [
+            _same_face(row, _moved(one, *where))
+            for row, one, (_, where) in zip(again, seen, windows, strict=True)
+        ]
+        rows = np.concatenate([rows[_sure(rows)], *closer])
+    return rows
 
 
-def _by_itself(detect: Detector, picture: np.ndarray, box: np.ndarray):
-    """The box and confidence of a face with half its side of surroundings; 0 when it is gone."""
-    middle, side = box[:2] + box[2:] / 2, max(1.0, float(np.sqrt(box[2] * box[3])))
+def _window(picture: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, tuple]:
+    """A face with half its side of surroundings, (AGAIN, AGAIN, 3), and how to move rows back."""
+    middle, side = row[:2] + row[2:4] / 2, max(1.0, float(np.sqrt(row[2] * row[3])))
     left, top = np.maximum(middle - side, 0).astype(int)
     right, bottom = np.ceil(middle + side).astype(int)
-    found, sure = _look(detect, picture[top:bottom, left:right], AGAIN / side)
-    found = found + np.array([left, top, 0, 0])
-    sure = np.where(overlaps(box, found) > 0.3, sure, 0)
-    return (found[sure.argmax()], sure.max()) if sure.any() else (box, 0.0)
+    part = picture[top:bottom, left:right]
+    copy = _resized(part, AGAIN / (2 * side + 1))
+    window = np.zeros((AGAIN, AGAIN, 3), np.uint8)
+    window[: copy.shape[0], : copy.shape[1]] = copy[:AGAIN, :AGAIN]
+    scales = part.shape[1] / copy.shape[1], part.shape[0] / copy.shape[0]
+    return window, (*scales, left, top)
 
 
-def _apart(boxes: np.ndarray, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of boxes that overlap by more than 0.4 only the surest."""
-    kept = cv2.dnn.NMSBoxes(boxes.tolist(), sure.tolist(), 0.0, 0.4)
-    rows = np.array(kept, int).reshape(-1)
-    return boxes[rows], sure[rows]
+def _same_face(row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Of what was seen in its window the likeliest that is this face, (1, 15), or none."""
+    return rows[overlaps(row[:4], rows[:, :4]) > 0.3][:1]

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from ferlib.faces.face import Face, crop
 from ferlib.faces.frames import Frame, Video, frames
 from ferlib.faces.recognizer import Recognizer
@@ -38,7 +40,7 @@ def follow(
     seconds, 0 for none. A face unseen for FORGET seconds gets a new id when it comes back.
     """
     # Frames come one after another: a face missed in one look is found in the next.
-    tracker = Tracker(partial(fer.find, thorough=False), every)
+    tracker = Tracker(partial(fer.find, quick=True), every)
     for frame in frames:
         tracks = tracker.update(frame.picture, frame.seconds)
         rows = fer.classify([crop(frame.picture, t.box) for t in tracks])
@@ -47,7 +49,7 @@ def follow(
         yield (
             frame,
             [
-                fer.face(t.box, t.confidence, row, size, kind=TrackedFace, id=t.id)
+                fer.face(np.array([*t.box, t.confidence]), row, size, kind=TrackedFace, id=t.id)
                 for t, row in zip(tracks, smooth, strict=True)
             ],
         )

@@ -11,7 +11,7 @@ from ferlib import plots
 from ferlib.data import images
 from ferlib.errors import FerlibError, need
 from ferlib.evaluation.explain import grad_cam, occlusion
-from ferlib.faces.face import Face, crop
+from ferlib.faces.face import Face
 from ferlib.faces.recognizer import Recognizer
 from ferlib.files import whole_file
 from ferlib.reading.inputs import PICTURES
@@ -48,9 +48,10 @@ class HeatJob(Job):
         self.emotion, self.crop, self.hide = emotion, crop, hide
         del self.answer["videos"]
 
-    def _picture(self, name: str) -> None:
-        picture = images.read_picture(name)
-        found, crops = self._faces(picture)
+    def seen(self, name: str) -> tuple[list[Face], list[np.ndarray]]:
+        return self._faces(images.read_picture(name))
+
+    def told(self, name: str, found: list[Face], crops: list[np.ndarray]) -> None:  # type: ignore[override]
         entry: dict[str, Any] = {"photo": name, "faces": [asdict(face) for face in found]}
         self.answer["photos"].append(entry)
         line = faces_line(name, found)
@@ -65,12 +66,11 @@ class HeatJob(Job):
     def _faces(self, picture: np.ndarray) -> tuple[list[Face], list[np.ndarray]]:
         """The faces, the largest first, and the crops that the net sees of them."""
         size = picture.shape[1::-1]
-        boxes, sure = np.array([[0, 0, *size]]), np.ones(1)
-        if not self.crop:
-            boxes, sure = self.fer.find(picture)
-        crops = [picture if self.crop else crop(picture, box) for box in boxes]
-        rows = zip(boxes, sure, self.fer.classify(crops), strict=True)
-        return [self.fer.face(*row, size) for row in rows], crops
+        rows = np.array([[0, 0, *size, 1]]) if self.crop else self.fer.look(picture)
+        rolls, crops = ([0], [picture]) if self.crop else self.fer.crops(picture, rows)
+        read = zip(rows, self.fer.classify(crops), rolls, strict=True)
+        faces = [self.fer.face(row, scores, size, roll=int(roll)) for row, scores, roll in read]
+        return faces, crops
 
     def _overlay(self, name: str, found: list[Face], crops: list[np.ndarray]) -> str:
         """Write each face beside itself under its heat, titled by the emotion; gives the path."""

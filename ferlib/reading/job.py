@@ -11,6 +11,7 @@ import re
 import signal
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ferlib import runtime
 from ferlib.data import images
 from ferlib.errors import FerlibError
 from ferlib.faces import frames, video
@@ -93,8 +95,10 @@ class Job:
         with ends_like_ctrl_c():
             try:
                 names = self._expand(words)
-                for name in tqdm(names, unit="file", disable=None if len(names) > 1 else True):
-                    self.read(name)
+                some = None if len(names) > 1 else True
+                reading = runtime.ahead(self._begun, names)
+                for name, seen in tqdm(reading, total=len(names), unit="file", disable=some):
+                    self.read(name, seen)
                 if camera is not None:
                     self.camera(camera)
             finally:
@@ -115,14 +119,26 @@ class Job:
                 names.setdefault((os.path.realpath(folder), last), name)
         return list(names.values())
 
-    def read(self, name: str) -> None:
-        """One picture or video: its rows, its copy, its line. A failure is noted, not raised."""
+    def _begun(self, name: str) -> Any:
+        """What a picture holds, found in a thread of its own; nothing yet of what is none."""
+        return None if name.lower().endswith(VIDEOS) or size_of(name) > LARGEST else self.seen(name)
+
+    def seen(self, name: str) -> Any:
+        """What `told` needs of a picture. FerlibError when it is none."""
+        picture = images.read_picture(name)
+        return picture, self.fer(picture)
+
+    def read(self, name: str, seen: Future) -> None:
+        """One picture or video: its rows, its copy, its line. A failure is noted, not raised.
+
+        `seen` is the Future of what `seen` gives for a picture.
+        """
         with self.noted(name):
             size = size_of(name)
             if name.lower().endswith(VIDEOS):
                 self._video(name, name)
             elif size <= LARGEST:
-                self._picture_or_video(name)
+                self._picture_or_video(name, seen)
             elif name.lower().endswith(PICTURES):
                 raise FerlibError(f"{name} has {size / 1e9:.0f} GB: too large for a picture")
             else:
@@ -146,10 +162,10 @@ class Job:
             if error.code == "table_failed":
                 raise
 
-    def _picture_or_video(self, name: str) -> None:
+    def _picture_or_video(self, name: str, seen: Future) -> None:
         """By what it holds, where its name does not tell."""
         try:
-            self._picture(name)
+            self.told(name, *seen.result())
         except FerlibError as error:
             if error.code != "not_a_picture" or name.lower().endswith(PICTURES):
                 raise
@@ -158,11 +174,8 @@ class Job:
             except FerlibError as other:
                 raise (error if other.code.startswith("not_") else other) from None
 
-    def _picture(self, name: str) -> None:
-        # One by one: the detector takes most of the time (benchmarks/video.py), so reading many
-        # pictures' faces in one call would save little, and rows would come late.
-        picture = images.read_picture(name)
-        found = self.fer(picture)
+    def told(self, name: str, picture: np.ndarray, found: list[Face]) -> None:
+        """The rows, the copy and the line of a picture."""
         entry: dict[str, Any] = {"photo": name, "faces": [asdict(face) for face in found]}
         self.answer["photos"].append(entry)
         for rows in self.rows:

@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "devices": ("contexts", "describe", "fast_bfloat16", "fast_int8"),
-        "cpu": ("cores",),
+        "cpu": ("cores", "threads"),
         "mxnet": ("import_mxnet",),
         "names": ("restore_names",),
+        "parallel": ("ahead",),
     },
 )

@@ -18,6 +18,12 @@ def cores() -> int:
     return max(1, len(siblings))
 
 
+def threads() -> int:
+    """For one computation: OMP_NUM_THREADS, or the first number of such a list, else the cores."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else cores()
+
+
 _AMX_FLAGS = {"amx_tile", "amx_bf16", "amx_int8"}
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _LIMIT = "DNNL_MAX_CPU_ISA"  # the bundled oneDNN 2.4.4 does not know ONEDNN_MAX_CPU_ISA

@@ -1,12 +1,11 @@
 """What to train and answer on here; `ferlib info` prints what was found."""
 
-import os
 import platform
 import sys
 
 import numpy as np
 
-from ferlib.runtime.cpu import cores, cpu_flags, cpuinfo, latch_amx
+from ferlib.runtime.cpu import cores, cpu_flags, cpuinfo, latch_amx, threads
 from ferlib.runtime.gpu import card_problem, cards, gpu_build
 from ferlib.runtime.mxnet import import_mxnet
 
@@ -54,7 +53,7 @@ def describe() -> dict:
         "precision": "bfloat16" if on_cpu and fast_bfloat16() else "float32",
         "inference": "int8" if on_cpu and fast_int8() else "float32",
         "amx": latch_amx(mx),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", cores())),
+        "threads": threads(),
         "cpu": f"{cpuinfo('model name') or platform.processor()}, {cores()} cores",
         "mxnet": mx.__version__ + ("-cu112" if gpu_build() else ""),
         "numpy": np.__version__,

@@ -1,0 +1,178 @@
+"""What runs the detector's network: onnxruntime where it is installed, else MXNet.
+
+Each engine is a function: BGR float32 (N, 3, H, W), sides multiples of 32 -> what
+`network.decode` takes. Threads may share one.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ferlib import runtime
+from ferlib.errors import need
+from ferlib.faces import network
+
+Engine = Callable[[np.ndarray], Sequence[np.ndarray]]
+ENGINES = ("onnxruntime", "mxnet")
+
+
+def engine(layers: Sequence[tuple[np.ndarray, np.ndarray]], name: str | None = None) -> Engine:
+    """The engine of that name, or the fastest that works here, for the network's 53 layers.
+
+    FerlibError where none does.
+    """
+    makers = {"onnxruntime": in_onnxruntime, "mxnet": in_mxnet}
+    if name is not None:
+        return makers[name](layers)
+    try:
+        return in_onnxruntime(layers)
+    except Exception:  # not there, or there and broken: what is raised hangs on what does not fit
+        return in_mxnet(layers)
+
+
+def in_mxnet(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Engine:
+    """As a Gluon block. Unfused, as fused graphs slow down when pictures have many sizes."""
+    mx = runtime.import_mxnet()
+    ops = _Symbols(mx)
+    pixels = mx.sym.var("data", dtype="float32")
+    net = mx.gluon.SymbolBlock(mx.sym.Group(network.draw(ops, pixels, layers)), pixels)
+    for name, parameter in net.collect_params().items():
+        parameter.shape = ops.arrays[name].shape
+        parameter.initialize()
+        parameter.set_data(mx.nd.array(ops.arrays[name]))
+    net.hybridize(static_alloc=True, static_shape=True)
+    lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
+
+    def run(pixels: np.ndarray) -> list[np.ndarray]:
+        with lock:
+            parts = [[level.asnumpy() for level in net(mx.nd.array(p))] for p in _parts(pixels)]
+        return [np.concatenate(level) for level in zip(*parts, strict=True)]
+
+    return run
+
+
+def _parts(pixels: np.ndarray) -> list[np.ndarray]:
+    """By 8, 4, 2 and 1, as oneDNN prepares itself anew for each number of pictures."""
+    count = next(size for size in (8, 4, 2, 1) if size <= len(pixels))
+    rest = pixels[count:]
+    return [pixels[:count], *(_parts(rest) if len(rest) else [])]
+
+
+class _Symbols:
+    """The network as an MXNet symbol."""
+
+    def __init__(self, mx: Any):
+        self.mx = mx
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def _array(self, value: np.ndarray) -> Any:
+        name = f"array{len(self.arrays)}"
+        self.arrays[name] = value
+        return self.mx.sym.var(name)
+
+    def conv(self, x: Any, weight: np.ndarray, bias: np.ndarray, relu: bool, stride: int) -> Any:
+        x = self.mx.sym.Convolution(
+            x,
+            self._array(weight),
+            self._array(bias),
+            num_filter=len(weight),
+            kernel=weight.shape[2:],
+            pad=(weight.shape[2] // 2,) * 2,
+            stride=(stride, stride),
+            num_group=_groups(weight),
+        )
+        return self.mx.sym.Activation(x, act_type="relu") if relu else x
+
+    def pool(self, x: Any) -> Any:
+        return self.mx.sym.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="max")
+
+    def double(self, x: Any) -> Any:
+        """As a transposed convolution with ones: oneDNN has it, and UpSampling not."""
+        ones = self._array(np.ones((64, 1, 2, 2), np.float32))
+        how = {"kernel": (2, 2), "stride": (2, 2), "num_filter": 64, "num_group": 64}
+        return self.mx.sym.Deconvolution(x, ones, no_bias=True, **how)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return x + y
+
+
+def _groups(weight: np.ndarray) -> int:
+    return len(weight) if weight.shape[1] == 1 else 1
+
+
+def in_onnxruntime(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Engine:
+    """As an ONNX graph. Its memory is not pooled, as pools grow with every new size of picture."""
+    for package in ("onnx", "onnxruntime"):
+        need(package, "onnx", "this engine")
+    # Versions from 1.29 on report their use over the network unless they are told not to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = runtime.threads()
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    # Threads that wait must not take the processor from other work, such as a second worker.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        onnx_model(layers).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda pixels: session.run(None, {"data": pixels})
+
+
+def onnx_model(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
+    """The network as an onnx.ModelProto: `data` (N, 3, H, W) in, one output a level."""
+    from onnx import TensorProto, checker, helper
+
+    ops = _Nodes()
+    levels = network.draw(ops, "data", layers)
+    real = TensorProto.FLOAT
+    given = [helper.make_tensor_value_info("data", real, ["N", 3, "H", "W"])]
+    told = [helper.make_tensor_value_info(one, real, ["N", 16, None, None]) for one in levels]
+    graph = helper.make_graph(ops.nodes, "faces", given, told, ops.arrays)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    return model
+
+
+class _Nodes:
+    """The network as nodes of an ONNX graph; a node is known by the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.arrays: list[Any] = []
+
+    def _node(self, kind: str, *inputs: str, **how: Any) -> str:
+        from onnx import helper
+
+        name = f"{kind}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **how))
+        return name
+
+    def _array(self, value: np.ndarray) -> str:
+        from onnx import numpy_helper
+
+        name = f"array{len(self.arrays)}"
+        self.arrays.append(numpy_helper.from_array(value, name))
+        return name
+
+    def conv(self, x: str, weight: np.ndarray, bias: np.ndarray, relu: bool, stride: int) -> str:
+        how = {"pads": [weight.shape[2] // 2] * 4, "strides": [stride] * 2}
+        x = self._node(
+            "Conv", x, self._array(weight), self._array(bias), group=_groups(weight), **how
+        )
+        return self._node("Relu", x) if relu else x
+
+    def pool(self, x: str) -> str:
+        return self._node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+
+    def double(self, x: str) -> str:
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
+        scale = self._array(np.array([1, 1, 2, 2], np.float32))
+        return self._node("Resize", x, "", scale, nearest_mode="floor", **how)
+
+    def add(self, x: str, y: str) -> str:
+        return self._node("Add", x, y)
