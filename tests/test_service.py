@@ -35,7 +35,7 @@ from serving import ROOT, any_weights, astronaut, encoded, server_processes, tin
 
 import ferlib
 from ferlib.errors import FerlibError
-from ferlib.serving import archive, server
+from ferlib.serving import archive, handler, notes, server
 
 SCHEMA = json.loads((ROOT / "ferlib" / "serving" / "schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -45,7 +45,7 @@ GRAY = encoded(np.full((48, 48), 99, np.uint8))
 
 
 def free_port(high: bool = False) -> int:
-    """A port that nothing listens on; above 32766 `ferlib serve` does what the server cannot."""
+    """A port that nothing listens on; above 32766 Multi Model Server itself takes none."""
     while True:
         with socket.socket() as probe:
             port = random.randrange(33_000, 60_000) if high else random.randrange(10_000, 32_767)
@@ -112,10 +112,7 @@ def reader_of(started):
 
 @contextlib.contextmanager
 def served_in_the_foreground(mar):
-    """From two `ferlib serve --foreground` at once, of which one serves, to Ctrl-C.
-
-    On a port that the server itself cannot take.
-    """
+    """From two `ferlib serve --foreground` at once, of which one serves, to Ctrl-C."""
     port = free_port(high=True)
     both = [in_foreground(mar, port) for _ in range(2)]
     winner, loser = sorted(both, key=serves, reverse=True)
@@ -148,13 +145,13 @@ def serves(process: subprocess.Popen) -> bool:
 
 
 def nothing_is_left_of(started) -> bool:
-    return not server._processes(started) and not Path(started.folder).exists()
+    return not notes.processes(started) and not Path(started.folder).exists()
 
 
-WAYS = {"direct": served_in_the_background, "high port": served_in_the_foreground}
-# What a picture holds has nothing to do with the port that it comes by.
-direct = pytest.mark.parametrize(
-    "running", [pytest.param("direct", marks=pytest.mark.slow)], indirect=True
+WAYS = {"background": served_in_the_background, "foreground": served_in_the_foreground}
+# What a picture holds has nothing to do with how the server was started.
+once = pytest.mark.parametrize(
+    "running", [pytest.param("background", marks=pytest.mark.slow)], indirect=True
 )
 
 
@@ -162,12 +159,6 @@ direct = pytest.mark.parametrize(
 def running(mar, request):
     with WAYS[request.param](mar) as started:
         yield started
-
-
-@pytest.fixture
-def one_worker(monkeypatch):
-    """Where their number does not matter: each takes seconds to start."""
-    monkeypatch.setitem(server.SETTINGS, "default_workers_per_model", "1")
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +201,7 @@ def test_a_photograph_is_answered_as_recognizer_reads_it(running, fer):
     assert list(served["scores"]) == list(ferlib.EMOTIONS)
 
 
-@direct
+@once
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "application/json"])
 def test_the_content_type_does_not_matter(running, kind):
     status, answer = post(running.port, FACE, kind)
@@ -222,7 +213,7 @@ def test_multipart_field_data(running):
     assert post(running.port, *multipart("data", FACE)) == plain
 
 
-@direct
+@once
 def test_a_crop_of_fer2013s_size_is_read_whole_as_evaluate_reads_it(running, fer):
     """The row of a data set sent as a PNG gets the probabilities that `evaluate` counts."""
     rows = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
@@ -266,7 +257,7 @@ FACES = {
 }
 
 
-@direct
+@once
 @pytest.mark.parametrize("kind", FACES)
 def test_the_face_is_found_in_every_kind_of_picture(running, kind):
     status, answer = post(running.port, FACES[kind]())
@@ -285,7 +276,7 @@ INVERSE = {  # EXIF orientation -> what a camera held that way does to the uprig
 }
 
 
-@direct
+@once
 @pytest.mark.parametrize("orientation", INVERSE)
 def test_a_turned_photograph_is_read_upright(running, orientation):
     upright = Image.fromarray(astronaut()).crop((0, 0, 512, 400))
@@ -298,7 +289,7 @@ def test_a_turned_photograph_is_read_upright(running, orientation):
     np.testing.assert_allclose(answer["faces"][0]["box"], wanted["faces"][0]["box"], atol=4)
 
 
-@direct
+@once
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (48, 48), (3000, 2)])
 def test_any_size_is_a_picture(running, size):
     status, answer = post(running.port, encoded(np.full((*size, 3), 128, np.uint8)))
@@ -348,23 +339,24 @@ BAD = {  # name: (body, content type, error code)
     "truncated png": (FACE[:9000], "image/png", "truncated_picture"),
     "truncated gif": (encoded(astronaut(), "GIF")[:9000], None, "truncated_picture"),
     "bomb": (bomb(), "image/png", "picture_too_large"),
-    "json": (b'{"picture": [1, 2, 3]}', "application/json", "not_a_picture"),
-    "broken json": (b"{", "application/json", "not_a_picture"),
-    "text": (b"ein Bild", "text/plain", "not_a_picture"),
-    "text that is not utf-8": (b"caf\xe9 \xff\xfe", "text/plain; charset=utf-8", "not_a_picture"),
+    "json": (b'{"picture": [1, 2, 3]}', "application/json", "bad_json"),
+    "broken json": (b"{", "application/json", "bad_json"),
+    "text": (b"ein Bild", "application/json", "not_a_picture"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "not_a_picture"),
     "another field": (*multipart("photo", FACE), "no_picture"),
     "empty field": (*multipart("data", b""), "empty_body"),
     "text field": (*multipart("data", b"astronaut.png"), "not_a_picture"),
     "no field": (*multipart("photo", b"")[:2], "no_picture"),
+    "no form": (b"--x", "multipart/form-data; boundary=x", "bad_form"),
+    "17 pictures": (json.dumps(["UDU="] * 17).encode(), "application/json", "too_many_pictures"),
 }
 
 
 def workers(running) -> set[int]:
-    return {p.pid for p in server._processes(running) if "--sock-name" in " ".join(p.cmdline())}
+    return {p.pid for p in notes.processes(running) if "--sock-name" in " ".join(p.cmdline())}
 
 
-@direct
+@once
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_body_gets_a_reason_and_the_server_goes_on(running, kind):
     body, content_type, code = BAD[kind]
@@ -378,29 +370,13 @@ def test_a_bad_body_gets_a_reason_and_the_server_goes_on(running, kind):
     assert workers(running) == before
 
 
-@direct
-def test_a_form_is_the_servers_own_affair_and_harms_nobody(running):
-    """What `curl --data-binary` says by default: the server takes it for form fields itself, so
-    no handler sees the picture. Whatever it answers, the next request is fine."""
-    before = workers(running)
-    connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    connection.request("POST", "/predictions/fer", FACE, form)
-    assert connection.getresponse().status in (400, 500)
-    assert post(running.port, FACE)[0] == 200
-    assert workers(running) == before
+@once
+def test_what_curl_calls_a_form_is_read_as_the_picture_that_it_is(running):
+    """`curl --data-binary @photo.jpg` says so by default."""
+    assert post(running.port, FACE, "application/x-www-form-urlencoded") == post(running.port, FACE)
 
 
-@direct
-def test_the_servers_own_404_has_the_shape_that_the_schema_tells_of(running):
-    connection = HTTPConnection("127.0.0.1", running.port, timeout=60)
-    connection.request("POST", "/predictions/another", b"x")
-    reply = connection.getresponse()
-    assert reply.status == 404
-    assert set(json.loads(reply.read())) == {"code", "type", "message"}
-
-
-@direct
+@once
 def test_a_bomb_is_refused_before_it_is_unpacked(running):
     processes = [psutil.Process(pid) for pid in workers(running)]
     before = sum(process.memory_info().rss for process in processes)
@@ -421,7 +397,7 @@ def test_a_storm_of_good_and_bad_requests(running):
 
 
 def test_a_killed_worker_comes_back(running):
-    forks = [p for p in server._processes(running) if p.parent().pid in workers(running)]
+    forks = [p for p in notes.processes(running) if p.parent().pid in workers(running)]
     forks[0].kill()
     deadline = time.monotonic() + 60
     answers = []
@@ -429,13 +405,14 @@ def test_a_killed_worker_comes_back(running):
         try:
             answers.append(post(running.port, FACE)[0])
         except (AssertionError, OSError, ValueError, jsonschema.ValidationError):
-            answers.append(None)  # the one in the killed worker's hands may be lost
+            answers.append(None)
         time.sleep(0.2)
-    assert answers[-4:] == [200] * 4 and answers.count(None) <= 2
+    assert answers[-4:] == [200] * 4
+    assert answers.count(200) >= len(answers) - 1  # the one in the killed worker's hands is lost
 
 
 def test_only_this_machine_is_listened_to_and_no_second_port_is_open(running):
-    pids = {process.pid for process in server._processes(running)}
+    pids = {process.pid for process in notes.processes(running)}
     listening = [
         c.laddr for c in psutil.net_connections("tcp") if c.pid in pids and c.status == "LISTEN"
     ]
@@ -443,10 +420,20 @@ def test_only_this_machine_is_listened_to_and_no_second_port_is_open(running):
     assert listening[0][0] in ("127.0.0.1", "::ffff:127.0.0.1")
 
 
+def test_pictures_beyond_many_megapixels_are_for_the_next_request(fer, monkeypatch):
+    monkeypatch.setattr(handler, "MAX_PIXELS", 3000)
+    monkeypatch.setattr(handler, "_recognizer", fer)
+    status, answer = handler._answer({"data": GRAY, "data2": GRAY, "data3": GRAY})
+    assert status == 200 and answer["model"] == fer.name
+    VALIDATOR.validate(answer)
+    codes = [one.get("error", {}).get("code") for one in answer["pictures"]]
+    assert codes == [None, None, "picture_too_large"]
+
+
 def test_every_error_code_is_in_the_schema():
     VALIDATOR.check_schema(SCHEMA)
     codes = SCHEMA["$defs"]["refusal"]["properties"]["error"]["properties"]["code"]["enum"]
-    assert {code for *_, code in BAD.values()} | {"internal"} == set(codes)
+    assert {code for *_, code in BAD.values()} | {"internal"} < set(codes)
 
 
 # ---------------------------------------------------------------- start and stop
@@ -460,7 +447,7 @@ def test_a_port_where_a_server_answers_is_in_use(running, mar):
 @contextlib.contextmanager
 def looking_like_java(folder: Path, **how):
     """A process with the words of the server's Java on its command line, until `read` ends."""
-    words = ["sh", "-c", "read line", server._JAVA, "-f", f"{folder}/config.properties"]
+    words = ["sh", "-c", "read line", notes.JAVA, "-f", f"{folder}/config.properties"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, **how) as process:
         yield process
 
@@ -468,7 +455,7 @@ def looking_like_java(folder: Path, **how):
 def test_only_ones_own_processes_are_the_servers(tmp_path):
     started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
     with looking_like_java(tmp_path / "a") as own, looking_like_java(tmp_path / "ab"):
-        assert [process.pid for process in server._processes(started)] == [own.pid]
+        assert [process.pid for process in notes.processes(started)] == [own.pid]
 
 
 def test_sigterm_ends_the_foreground_as_ctrl_c_does(tmp_path):
@@ -493,7 +480,7 @@ def catches(process: subprocess.Popen, number: int) -> bool:
 def test_another_users_process_is_left_alone(tmp_path):
     started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
     with looking_like_java(tmp_path / "a", user=65534) as process:
-        assert server._processes(started) == []
+        assert notes.processes(started) == []
         server._end(started)
         assert process.poll() is None
 
@@ -502,11 +489,11 @@ def test_an_ended_server_leaves_its_successors_note_alone(tmp_path):
     """`serve --foreground` sees its end only after the port has been taken again."""
     port = free_port()
     first, second = (server.Server(port, 1, str(tmp_path / name), "logs") for name in "ab")
-    server._state_file(port).write_text(json.dumps(asdict(second)))
+    notes.state_file(port).write_text(json.dumps(asdict(second)))
     server._end(first)
-    assert server._noted(server._state_file(port)) == second
+    assert notes.noted(notes.state_file(port)) == second
     server._end(second)
-    assert not server._state_file(port).exists()
+    assert not notes.state_file(port).exists()
 
 
 def test_a_port_where_a_server_is_starting_is_in_use(mar):
@@ -556,7 +543,7 @@ def test_a_corrupt_archive_is_not_served(mar, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path, one_worker):
+def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path):
     """A whole archive whose JSON belongs to another net: the worker's own words come through."""
     before = {process.pid for process in server_processes()}
     mar = archive.pack(tiny_weights(tmp_path), tmp_path / "fer.mar")
@@ -566,7 +553,9 @@ def test_a_net_that_does_not_load_is_named_with_its_reason(tmp_path, one_worker)
             if name == "weights/tiny.json":
                 data = json.dumps(json.loads(data) | {"classes": ["sad", "glad"]}).encode()
             new.writestr(name, data)
-    said = mistake(command("serve", "--archive", tmp_path / "odd.mar", "--port", free_port()))
+    said = mistake(
+        command("serve", "--archive", tmp_path / "odd.mar", "--port", free_port(), "--workers", 1)
+    )
     assert "belongs to another net" in said and "Its logs: " in said
     assert {process.pid for process in server_processes()} <= before
 
@@ -615,6 +604,12 @@ def test_the_plain_command_serves_with_the_safe_settings(mar, tmp_path):
             time.sleep(0.2)
         assert len(post(port, FACE)[1]["faces"]) == 1
         assert post(port, b"{", "application/json")[0] == 400
+        body, kind = multipart("data", FACE)
+        mark = b"--" + kind.split("=")[1].encode()
+        second = body.replace(b'"data"', b'"data2"').partition(mark)[2]
+        both = body.removesuffix(b"--\r\n") + b"\r\n" + mark + second  # each a name of its own
+        pictures = post(port, both.replace(mark + b"\r\n" + mark, mark), kind)[1]["pictures"]
+        assert [len(one["faces"]) for one in pictures] == [1, 1]
         refused = models_by_url(management, mar.parent)
         assert refused[0] == 400 and "Failed to download" in refused[1]
     finally:

@@ -7,6 +7,7 @@ Each engine is a function: BGR float32 (N, 3, H, W), sides multiples of 32 -> wh
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,23 +105,28 @@ def _groups(weight: np.ndarray) -> int:
 
 
 def in_onnxruntime(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Engine:
-    """As an ONNX graph. Its memory is not pooled, as pools grow with every new size of picture."""
+    """As an ONNX graph."""
     for package in ("onnx", "onnxruntime"):
         need(package, "onnx", "this engine")
     # Versions from 1.29 on report their use over the network unless they are told not to.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = runtime.threads()
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-    # Threads that wait must not take the processor from other work, such as a second worker.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        onnx_model(layers).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return lambda pixels: session.run(None, {"data": pixels})
+    model = onnx_model(layers).SerializeToString()
+
+    @cache
+    def session(threads: int) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_mem_pattern = False  # it would be kept for each size of picture
+        # Threads that wait must not take the processor from other work, such as a second worker.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        where = ["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(model, options, providers=where)
+
+    session(runtime.threads())  # what does not load is told now
+    return lambda pixels: session(runtime.threads()).run(None, {"data": pixels})
 
 
 def onnx_model(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:

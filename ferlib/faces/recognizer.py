@@ -15,7 +15,7 @@ from ferlib.data.images import Photo
 from ferlib.errors import FerlibError
 from ferlib.faces import drawing, turning
 from ferlib.faces.detectors import Detector, default_detector
-from ferlib.faces.face import Face, crop, face
+from ferlib.faces.face import Face, face
 from ferlib.faces.roll import Upright
 from ferlib.faces.search import search
 from ferlib.nets import store
@@ -24,12 +24,11 @@ from ferlib.nets.places import find_weights
 
 
 class Seen(NamedTuple):
-    """A photograph's size (width, height), the rows of its faces, their rolls and crops."""
+    """A photograph's size (width, height), the rows of its faces, and what is cut out for each."""
 
     size: tuple[int, int]
     rows: np.ndarray
-    rolls: np.ndarray
-    crops: list[np.ndarray]
+    parts: list[turning.Part]
 
 
 class Recognizer:
@@ -78,7 +77,7 @@ class Recognizer:
             raise FerlibError(f"{self.name}: nets with other classes cannot be averaged")
         self._flip = flip
         self._detect = detector or default_detector()
-        self._upright, self._thorough = Upright(ctx=ctx), thorough
+        self._upright, self._thorough = Upright(self.weights[0].parent, ctx), thorough
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
 
     def classify(self, crops: Any) -> np.ndarray:
@@ -109,27 +108,23 @@ class Recognizer:
         """What a photograph holds, before its faces are read; `many` is this and then `read`."""
         picture = images.read_picture(photo)
         rows = self.look(picture)
-        rolls, crops = self.crops(picture, rows)
-        return Seen((picture.shape[1], picture.shape[0]), rows, rolls, crops)
+        parts = [turning.part(picture, row[:4]) for row in rows]
+        return Seen((picture.shape[1], picture.shape[0]), rows, parts)
 
-    def crops(self, picture: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Rows of `look` -> degrees (N,) by which the heads are turned, and their upright crops."""
-        crops = [crop(picture, row[:4]) for row in rows]
-        rolls = self._upright.rolls(crops)
-        for number in np.flatnonzero(rolls):
-            crops[number] = turning.cut(picture, rows[number, :4], rolls[number])
-        return rolls, crops
+    def upright(self, parts: Sequence[turning.Part]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What was cut out -> degrees (N,) by which heads are turned, and crops without that."""
+        rolls = self._upright.rolls([part.crop for part in parts])
+        return rolls, [part.upright(roll) for part, roll in zip(parts, rolls, strict=True)]
 
     def read(self, several: Sequence[Seen]) -> list[list[Face]]:
-        """The faces of each photograph that was `seen`; the net reads all of them at once."""
-        read = iter(self.classify([one for seen in several for one in seen.crops]))
-        return [
-            [
-                self.face(row, next(read), seen.size, roll=int(roll))
-                for row, roll in zip(seen.rows, seen.rolls, strict=True)
-            ]
-            for seen in several
-        ]
+        """The faces of each photograph that was `seen`; the nets read all of them at once."""
+        rolls, crops = self.upright([part for seen in several for part in seen.parts])
+        read = zip(self.classify(crops), rolls, strict=True)
+        faces = []
+        for seen in several:
+            each = ((row, *next(read)) for row in seen.rows)
+            faces.append([self.face(row, p, seen.size, roll=int(roll)) for row, p, roll in each])
+        return faces
 
     def face(self, row: np.ndarray, probabilities: np.ndarray, size: Any, **how: Any) -> Any:
         """A row of `look` in a picture of `size` (width, height) with what was read there."""

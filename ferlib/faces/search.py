@@ -10,9 +10,11 @@ import numpy as np
 from ferlib.faces.detectors import Detector, found
 from ferlib.faces.face import overlaps
 from ferlib.faces.network import apart
+from ferlib.faces.turning import turned_looks
 
 # How faces are looked for (benchmarks/detector.py, benchmarks/photos.py). Sides are in pixels.
-SHORTEST, LONGEST = 320, 960  # the first look is at a copy whose longer side lies between these
+SHORTEST, LONGEST = 320, 720  # the first look is at a copy whose longer side lies between these,
+PART, FULL = 0.32, 960  # or is such a part of a large photograph's, up to that
 SMALL = 48  # where it shows a face smaller than this there may be some that are too small for it:
 CLOSER = 1.5  # then another look is at a copy that much larger than the picture,
 MOST_PIXELS = 4_000_000  # but of no more pixels than these,
@@ -29,8 +31,9 @@ def search(
 ) -> np.ndarray:
     """The faces of an RGB picture, float (N, 15) as said above, the largest first.
 
-    `quick` looks once, as suits the frames of a video. `thorough` looks for small faces also where
-    nothing hints at them.
+    `quick` looks once, as suits the frames of a video. Otherwise small faces are looked for where
+    something hints at them, and heads that lean far where no other is seen; `thorough` does both
+    anyway.
     """
     scale = _first_scale(*picture.shape[:2])
     rows = _look(detect, picture, scale)
@@ -39,6 +42,8 @@ def search(
         if thorough or (_sure(rows) & (sides(rows) * scale < SMALL)).any():
             closer = _look_closer(detect, picture, scale)
             rows = np.concatenate([rows, _look_again(detect, picture, closer)])
+        if thorough or not _sure(rows).any():
+            rows = np.concatenate([rows, _look(detect, picture, scale, turned=True)])
     rows = apart(rows[_sure(rows)], SAME)
     return rows[np.lexsort((rows[:, 0], -rows[:, 2] * rows[:, 3]))]
 
@@ -54,13 +59,17 @@ def _sure(rows: np.ndarray) -> np.ndarray:
 
 def _first_scale(height: int, width: int) -> float:
     longer = max(height, width)
-    return min(max(1.0, SHORTEST / longer), LONGEST / longer)
+    most = min(max(LONGEST, PART * longer), FULL)
+    return min(max(1.0, SHORTEST / longer), most / longer)
 
 
-def _look(detect: Detector, picture: np.ndarray, scale: float) -> np.ndarray:
-    """What the detector finds in a copy of another size, in pixels of the picture."""
+def _look(detect: Detector, picture: np.ndarray, scale: float, turned: bool = False) -> np.ndarray:
+    """What the detector finds in a copy of another size, in pixels of the picture.
+
+    `turned`: what it is sure of when that is turned, which shows the heads that lean far.
+    """
     copy = _resized(picture, scale)
-    rows = found(detect, [copy])[0]
+    rows = (turned_looks if turned else found)(detect, [copy])[0]
     return _moved(rows, picture.shape[1] / copy.shape[1], picture.shape[0] / copy.shape[0])
 
 

@@ -1,6 +1,9 @@
 """Trained nets on the disk: written whole, loaded in the precision that is wanted, checked."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +100,8 @@ def _import(prefix, precision: str, ctx) -> SymbolBlock:
         graph = int8.graph(prefix) if precision == "int8" else int8.original(prefix)
         if precision == "fused":
             graph = graph.get_backend_symbol("MKLDNN")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "cannot decide type": the first batch decides it
-            net = SymbolBlock(graph, mx.sym.var("data"))
+        with _quiet():
+            net = (SymbolBlock if precision == "float32" else Sized)(graph, mx.sym.var("data"))
             stored = {"cast_dtype": True, "dtype_source": "saved"}
             net.collect_params().load(str(params_file), ctx=ctx, **stored)
     except FerlibError:
@@ -110,10 +112,53 @@ def _import(prefix, precision: str, ctx) -> SymbolBlock:
             "copy both again from where they came",
             "weights_invalid",
         ) from None
-    # Without static_shape the fused layers are set up again at every call: settings_ms in
-    # results/latency.json has what that costs.
-    net.hybridize(static_alloc=True, static_shape=True)
+    net.hybridize(**SETTINGS)
     return net
+
+
+# Without static_shape the fused layers are set up again at every call: settings_ms in
+# results/latency.json has what that costs.
+SETTINGS = {"static_alloc": True, "static_shape": True}
+
+
+class Sized(SymbolBlock):
+    """A fused net that is ready for each of a few batch sizes, and splits other batches into these.
+
+    Fused layers are set up for one batch size; for another one they are set up again, which takes
+    ten times as long as to read a face, and photographs have now one face, now three.
+    """
+
+    SIZES = (64, 16, 4, 1)
+
+    def __init__(self, graph: Any, data: Any, **how: Any):
+        super().__init__(graph, data, **how)
+        self._for = cache(lambda size: self._ready(graph, data))
+
+    def __call__(self, batch: Any) -> Any:
+        """Pictures (N, C, H, W), or their symbol -> logits (N, K)."""
+        if not isinstance(batch, mx.nd.NDArray):
+            return super().__call__(batch)
+        parts: list = []
+        start = 0
+        while start < len(batch) or not parts:
+            size = next(size for size in self.SIZES if size <= max(1, len(batch) - start))
+            parts.append(self._for(size)(batch[start : start + size]))
+            start += size
+        return mx.nd.concat(*parts, dim=0) if len(parts) > 1 else parts[0]
+
+    def _ready(self, graph: Any, data: Any) -> SymbolBlock:
+        with _quiet():
+            net = SymbolBlock(graph, data, params=self.collect_params())
+        net.hybridize(**SETTINGS)
+        return net
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MXNet warns that it cannot decide the type of what the first batch decides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_name(net, info: Info, info_file: Path) -> None:

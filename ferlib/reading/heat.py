@@ -65,12 +65,13 @@ class HeatJob(Job):
 
     def _faces(self, picture: np.ndarray) -> tuple[list[Face], list[np.ndarray]]:
         """The faces, the largest first, and the crops that the net sees of them."""
-        size = picture.shape[1::-1]
-        rows = np.array([[0, 0, *size, 1]]) if self.crop else self.fer.look(picture)
-        rolls, crops = ([0], [picture]) if self.crop else self.fer.crops(picture, rows)
-        read = zip(rows, self.fer.classify(crops), rolls, strict=True)
-        faces = [self.fer.face(row, scores, size, roll=int(roll)) for row, scores, roll in read]
-        return faces, crops
+        if self.crop:
+            width, height = picture.shape[1::-1]
+            (scores,) = self.fer.classify([picture])
+            row = np.array([0, 0, width, height, 1])
+            return [self.fer.face(row, scores, (width, height))], [picture]
+        seen = self.fer.seen(picture)
+        return self.fer.read([seen])[0], self.fer.upright(seen.parts)[1]
 
     def _overlay(self, name: str, found: list[Face], crops: list[np.ndarray]) -> str:
         """Write each face beside itself under its heat, titled by the emotion; gives the path."""

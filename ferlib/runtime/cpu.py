@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,18 @@ def cores() -> int:
     return max(1, len(siblings))
 
 
+_beside = threading.local()
+
+
+def alone_on_a_core() -> None:
+    """The calling thread is one of several that share the cores: `threads` tells it one."""
+    _beside.others = True
+
+
 def threads() -> int:
     """For one computation: OMP_NUM_THREADS, or the first number of such a list, else the cores."""
+    if getattr(_beside, "others", False):
+        return 1
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) else cores()
 

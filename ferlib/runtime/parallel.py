@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from ferlib.runtime.cpu import cores
+from ferlib.runtime.cpu import alone_on_a_core, cores
 
 
 def ahead(work: Callable[[Any], Any], items: Iterable) -> Iterator[tuple[Any, Future]]:
@@ -15,7 +15,7 @@ def ahead(work: Callable[[Any], Any], items: Iterable) -> Iterator[tuple[Any, Fu
     """
     waiting: deque[tuple[Any, Future]] = deque()
     most = cores()
-    with ThreadPoolExecutor(most) as pool:
+    with ThreadPoolExecutor(most, initializer=alone_on_a_core) as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(work, item)))

@@ -1,8 +1,13 @@
 """The .mar: weights, handler and what serving needs of ferlib, in one reproducible file."""
 
+import contextlib
 import io
 import json
+import re
+import stat
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ferlib.errors import FerlibError
@@ -27,14 +32,23 @@ MODULES = (
     "nets/registry.py",
     "nets/store.py",
     "nets/zoo/*.py",
-    "faces/__init__.py",
-    "faces/detectors.py",
-    "faces/drawing.py",
-    "faces/face.py",
-    "faces/recognizer.py",
-    "faces/search.py",
+    "faces/*.py",
+    "serving/__init__.py",
+    "serving/metrics.py",
+    "serving/several.py",
+)
+NOT_SERVED = tuple(
+    f"faces/{name}.py" for name in ("flow", "frames", "framing", "tracking", "video")
 )
 _MANIFEST = "MAR-INF/MANIFEST.json"
+_UPRIGHT = "model_store"  # where ferlib looks for the net that says how far heads are turned
+# The only names in an archive: no other folder, nothing above it, no drive.
+_NAMES = re.compile(
+    rf"{re.escape(_MANIFEST)}|{re.escape(HANDLER)}|"
+    r"ferlib/([A-Za-z_][A-Za-z0-9_]*/)*[A-Za-z_][A-Za-z0-9_]*\.py|"
+    rf"(weights|{_UPRIGHT})/[A-Za-z0-9_+=,@-][A-Za-z0-9_+=,@.-]*"
+)
+_NET = (3, 4)  # files of a net: without and with the ranges for eight-bit numbers
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
@@ -46,31 +60,42 @@ def pack(weights: str | Path | None = None, out: str | Path = "model_store/fer.m
     weights are loaded once first, and their int8 graph where they have ranges, so what does not fit
     together is refused: FerlibError, as when `out` cannot be written.
     """
-    from ferlib.nets import int8, places, store  # here: MXNet, which checking an archive needs not
+    from ferlib.faces import roll  # here: MXNet, which checking an archive needs not
+    from ferlib.nets import places
 
     prefix = places.find_weights(weights)
-    store.load(prefix)
-    files = [*places.weight_files(prefix)]
-    if places.int8_file(prefix).is_file():
-        int8.graph(prefix)
-        files.append(places.int8_file(prefix))
+    files = {f"weights/{path.name}": path for path in _checked_net(prefix)}
+    upright = roll.Upright().prefix
+    if upright is not None:
+        files |= {f"{_UPRIGHT}/{path.name}": path for path in _checked_net(upright)}
     out = Path(out)
     with whole_file(out) as partial:
-        partial.write_bytes(_zipped(_members(prefix, files)))
+        partial.write_bytes(_zipped(_members(prefix.name, files)))
     return out
 
 
-def _members(prefix: Path, weight_files: list[Path]) -> dict[str, bytes]:
+def _checked_net(prefix: Path) -> list[Path]:
+    """The files of a net, which has been loaded with each of them."""
+    from ferlib.nets import int8, places, store
+
+    store.load(prefix)
+    if not places.int8_file(prefix).is_file():
+        return [*places.weight_files(prefix)]
+    int8.graph(prefix)
+    return [*places.weight_files(prefix), places.int8_file(prefix)]
+
+
+def _members(description: str, files: dict[str, Path]) -> dict[str, bytes]:
     """Name in the archive -> contents."""
     package = Path(__file__).parents[1]
-    members = {_MANIFEST: _manifest(prefix.name)}
+    members = {_MANIFEST: _manifest(description)}
     members[HANDLER] = (package / "serving" / "handler.py").read_bytes()
     for pattern in MODULES:
         for path in package.glob(pattern):
-            members[f"ferlib/{path.relative_to(package).as_posix()}"] = path.read_bytes()
-    for path in weight_files:
-        members[f"weights/{path.name}"] = path.read_bytes()
-    return members
+            name = path.relative_to(package).as_posix()
+            if name not in NOT_SERVED:
+                members[f"ferlib/{name}"] = path.read_bytes()
+    return members | {name: path.read_bytes() for name, path in files.items()}
 
 
 def _manifest(name: str) -> bytes:
@@ -100,26 +125,70 @@ def _zipped(members: dict[str, bytes]) -> bytes:
 
 def check(mar: str | Path) -> None:
     """FerlibError when `mar` is missing, damaged, or not an archive that `pack` wrote."""
-    mar = Path(mar)
+    with _opened(Path(mar)) as packed:
+        damaged = packed.testzip()
+        if damaged:
+            raise _Unfit(f"{damaged} is damaged")
+
+
+def copy(mar: str | Path, out: str | Path) -> None:
+    """Check an archive and write it anew. Raises FerlibError as `check` does.
+
+    Multi Model Server unpacks the copy, in which nothing can be that was not seen here: Java reads
+    a zip from its front, Python from its end, and one file can tell the two different things.
+    """
+    with _opened(Path(mar)) as packed:
+        members = {entry.filename: packed.read(entry) for entry in packed.infolist()}
+    Path(out).write_bytes(_zipped(members))
+
+
+class _Unfit(ValueError):
+    """Why a zip is not one of `pack`'s."""
+
+
+@contextlib.contextmanager
+def _opened(mar: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive, its names, sizes and manifest checked; what fails within counts as damage."""
     if mar.is_dir():
         raise FerlibError(f"{mar} is a folder, expected the .mar file in it", "archive_missing")
     if not mar.is_file():
         raise FerlibError(f"{mar} is missing: make it with `ferlib pack`", "archive_missing")
+    faults = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError, OSError)
     try:
-        with zipfile.ZipFile(mar) as archive:
-            damaged = archive.testzip()
-            if damaged:
-                raise zipfile.BadZipFile(f"{damaged} is damaged")
-            names = set(archive.namelist())
-            manifest = json.loads(archive.read(_MANIFEST))
-            handler = manifest["model"]["handler"].split(":")[0]
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+        with zipfile.ZipFile(mar) as packed:
+            _check_members(packed.infolist(), mar.stat().st_size)
+            _check_manifest(packed)
+            yield packed
+    except (*faults, NotImplementedError, RuntimeError) as error:  # the last: encrypted
         raise _corrupt(mar, str(error).strip("'\"") or type(error).__name__) from None
-    weights = [name for name in names if name.startswith("weights/")]
-    if handler not in names or len(weights) not in (3, 4):
-        raise _corrupt(mar, f"expected {HANDLER} and three or four files of weights in it")
-    if any(name.startswith("/") or ".." in Path(name).parts for name in names):
-        raise _corrupt(mar, "it would unpack outside its folder")
+
+
+def _check_members(entries: list[zipfile.ZipInfo], size: int) -> None:
+    """Raises _Unfit unless all are plain files with names that `pack` gives, stored as they are."""
+    names = [entry.filename for entry in entries]
+    for entry in entries:
+        if entry.orig_filename != entry.filename or not _NAMES.fullmatch(entry.filename):
+            raise _Unfit(f"{entry.orig_filename!r} is not a name of a file in it")
+        if (entry.external_attr >> 16) & 0o170000 not in (0, stat.S_IFREG):
+            raise _Unfit(f"{entry.filename} is not a plain file")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise _Unfit(f"{entry.filename} is compressed")
+    if len(set(map(str.lower, names))) < len(names):
+        raise _Unfit("a name stands there twice")
+    if sum(entry.file_size for entry in entries) > size:
+        raise _Unfit("its files overlap")
+    weights, upright = (
+        sum(name.startswith(f"{folder}/") for name in names) for folder in ("weights", _UPRIGHT)
+    )
+    if HANDLER not in names or weights not in _NET or upright not in (0, *_NET):
+        raise _Unfit(f"expected {HANDLER} and three or four files of each net in it")
+
+
+def _check_manifest(packed: zipfile.ZipFile) -> None:
+    manifest = json.loads(packed.read(_MANIFEST))
+    name = manifest["model"]["description"]
+    if not isinstance(name, str) or manifest != json.loads(_manifest(name)):
+        raise _Unfit("its manifest is not that of `ferlib pack`")
 
 
 def _corrupt(mar: Path, reason: str) -> FerlibError:

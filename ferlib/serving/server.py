@@ -1,6 +1,7 @@
 """Start and stop Multi Model Server: loopback only, answering before `start` returns.
 
-The server runs under a process of ferlib's own, `ferlib.serving.keeper`, which cleans up after it.
+The server runs under a process of ferlib's own, `ferlib.serving.keeper`, which holds the gate that
+clients reach, starts it again when it dies, and cleans up after it.
 """
 
 import contextlib
@@ -21,75 +22,97 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ferlib.errors import FerlibError
-from ferlib.files import cache_folder
+from ferlib.errors import FerlibError, need
 from ferlib.serving import archive
-from ferlib.serving.keeper import GRACE, LAST_PORT, NAME, START
+from ferlib.serving.gate import PICTURE
+from ferlib.serving.keeper import GRACE, METRICS, NAME
+from ferlib.serving.notes import (
+    KEEPER,
+    Server,
+    noted,
+    processes,
+    running,
+    state_file,
+    state_folder,
+)
 
-WORKERS = 2
 SETTINGS = {  # what config.properties says, with its reasons; the addresses are added
     "decode_input_request": "false",
-    "default_workers_per_model": str(WORKERS),
+    "default_workers_per_model": "2",
     "preload_model": "false",
     "number_of_gpu": "0",
     "default_response_timeout_seconds": "60",
     "max_request_size": "33554432",
-    "vmargs": "-Xmx512m -XX:+UseSerialGC -XX:-UsePerfData -Dhttp.proxyHost=127.0.0.1 "
+    "vmargs": "-Xms96m -Xmx512m -Xmn32m -XX:+AlwaysPreTouch -XX:+UseSerialGC -XX:-UsePerfData "
+    "-XX:+ExitOnOutOfMemoryError -XX:TieredStopAtLevel=1 -Dhttp.proxyHost=127.0.0.1 "
     "-Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.nonProxyHosts=",
 }
-_PICTURE = b"P5 1 1 255 \0"  # the smallest one: a single black pixel
-_KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); "
-_KEEPER += "from ferlib.serving import keeper; keeper.keep()"
-_JAVA = "com.amazonaws.ml.mms.ModelServer"
-_WORKER = "/model_service_worker.py"
+_LOGS = Path(__file__).with_name("log4j2.xml")
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that `start` started: `folder` is its private temporary folder."""
+class How:
+    """How a server is to run; None: as is best for this machine, or not at all."""
 
-    port: int
-    pid: int
-    folder: str
-    logs: str
+    weights: str | None = None  # a net's prefix, packed on the spot
+    workers: int | None = None
+    threads: int | None = None  # of each worker
+    metrics: int | None = None  # a port for Prometheus
+    rate: float = 0.0  # predictions a second for each address; 0: any number
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/predictions/{NAME}"
+
+def numbers(how: How) -> tuple[int, int]:
+    """Workers, and threads of each: one worker for each core, as results/serving.json says."""
+    cores = len(os.sched_getaffinity(0))
+    workers = how.workers or cores
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    own = int(told) if told.isdecimal() and int(told) else max(1, cores // workers)
+    return workers, how.threads or own
 
 
 # ---------------------------------------------------------------- start
 
 
-def start(mar: str | Path | None = None, port: int = 8080, timeout: float = 120.0) -> Server:
+def start(
+    mar: str | Path | None = None,
+    port: int = 8080,
+    timeout: float = 120.0,
+    how: How | None = None,
+) -> Server:
     """Serve an archive on 127.0.0.1:port and return once it has answered a picture.
 
     `mar` None: model_store/fer.mar, or the default weights packed on the spot where that is not
     there. Raises FerlibError, with nothing left running: port in use, no Java, no server package,
     damaged archive, a worker that cannot load the net, no answer within `timeout` seconds.
     """
+    how = how or How()
     java = _java_home()
-    if importlib.util.find_spec("mms") is None:
-        raise FerlibError("Multi Model Server is not installed: pip install multi-model-server")
+    for package in ("mms", "httptools", "multipart"):
+        need(package, "serving", "serving")
+    if how.metrics is not None:
+        need("prometheus_client", "serving", "--metrics")
     with _reserved(port):
-        return _start(mar, port, timeout, java)
+        if how.metrics is not None:
+            _check_port(how.metrics)
+        return _start(mar, port, timeout, how, java)
 
 
-def _start(mar, port: int, timeout: float, java: Path) -> Server:
+def _start(mar, port: int, timeout: float, how: How, java: Path) -> Server:
     logs = state_folder() / str(port)
     shutil.rmtree(logs, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="ferlib-", dir=_short_folder()))
+    server = Server(port, 0, str(folder), str(logs), *numbers(how), how.metrics)
     keeper = None
     try:
         logs.mkdir(parents=True)
-        _fill(folder, mar, port)
-        keeper = _launch(folder, logs, java, port)
-        server = Server(port, keeper.pid, str(folder), str(logs))
-        _state_file(port).write_text(json.dumps(asdict(server)))
+        _fill(folder, mar, how, server.workers)
+        keeper = _launch(server, java, how.rate)
+        server = Server(**asdict(server) | {"pid": keeper.pid})
+        state_file(port).write_text(json.dumps(asdict(server)))
         _wait_until_it_answers(server, keeper, timeout)
     except BaseException:  # Ctrl-C included
         if keeper is not None:
-            _end(Server(port, keeper.pid, str(folder), str(logs)), keeper)
+            _end(Server(**asdict(server) | {"pid": keeper.pid}), keeper)
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return server
@@ -116,7 +139,9 @@ def _java_home() -> Path:
 @contextlib.contextmanager
 def _reserved(port: int) -> Iterator[None]:
     """A free port, and nobody else of this user starting a server on it in the meantime: two of
-    them would share the logs and the note. The kernel lifts the lock when its holder dies."""
+    them would share the logs and the note. The kernel lifts the lock when its holder dies.
+
+    What a keeper that was killed has left on the port is cleaned up first."""
     if not 0 < port < 65536:
         raise FerlibError(f"port {port}: expected a number from 1 to 65535", "bad_port")
     with open(state_folder() / f"{port}.lock", "wb") as lock:
@@ -128,6 +153,9 @@ def _reserved(port: int) -> Iterator[None]:
                 "Wait for that one, or choose another with --port",
                 "port_in_use",
             ) from None
+        left = noted(state_file(port))
+        if left is not None and all(process.pid != left.pid for process in processes(left)):
+            _end(left)
         _check_port(port)
         yield
 
@@ -153,34 +181,40 @@ def _short_folder() -> str:
     return usual if len(usual) < 60 or not os.access("/tmp", os.W_OK) else "/tmp"
 
 
-def _fill(folder: Path, mar, port: int) -> None:
-    """The archive and the settings. Management is a socket in the folder: no port, no one else."""
-    if mar is None and not Path("model_store/fer.mar").is_file():
-        archive.pack(None, folder / f"{NAME}.mar")
+def _fill(folder: Path, mar, how: How, workers: int) -> None:
+    """The archive and the settings. Both addresses are sockets in the folder: no one else's."""
+    if how.weights is not None or (mar is None and not Path("model_store/fer.mar").is_file()):
+        archive.pack(how.weights, folder / f"{NAME}.mar")
     else:
-        mar = Path(mar or "model_store/fer.mar")
-        archive.check(mar)
-        shutil.copyfile(mar, folder / f"{NAME}.mar")
-    direct = port <= LAST_PORT  # else the keeper listens, and passes on to a socket
-    addresses = {
-        "inference_address": f"http://127.0.0.1:{port}" if direct else f"unix:{folder}/http.sock",
+        archive.copy(Path(mar or "model_store/fer.mar"), folder / f"{NAME}.mar")
+    settings = SETTINGS | {
+        "inference_address": f"unix:{folder}/http.sock",
         "management_address": f"unix:{folder}/management.sock",
+        "default_workers_per_model": str(workers),
     }
-    lines = [f"{key}={value}" for key, value in (addresses | SETTINGS).items()]
+    lines = [f"{key}={value}" for key, value in settings.items()]
     (folder / "config.properties").write_text("\n".join(lines) + "\n")
+    shutil.copyfile(_LOGS, folder / _LOGS.name)
+    (folder / METRICS).mkdir()
 
 
-def _launch(folder: Path, logs: Path, java: Path, port: int) -> subprocess.Popen:
-    env = dict(os.environ, JAVA_HOME=str(java), TMPDIR=str(folder), TEMP=str(folder))
-    env |= {"LOG_LOCATION": str(logs), "METRICS_LOCATION": str(logs)}
-    env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
+def _launch(server: Server, java: Path, rate: float) -> subprocess.Popen:
+    folder, logs = server.folder, server.logs
+    env = dict(os.environ, JAVA_HOME=str(java), TMPDIR=folder, TEMP=folder)
+    env |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs, "OMP_NUM_THREADS": str(server.threads)}
+    if sys.version_info < (3, 12):  # MXNet asks for distutils: Python's own is there sooner
+        env.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
+    # Threads that come and go would each leave a heap of their own behind.
+    env.setdefault("MALLOC_ARENA_MAX", "2")
     env.pop("MMS_CONFIG_FILE", None)  # would go before the file that is given
-    words = [str(Path(__file__).parents[2]), str(folder), str(logs), str(port)]
+    env.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    told = {"port": server.port, "workers": server.workers, "rate": rate, "metrics": server.metrics}
+    words = [str(Path(__file__).parents[2]), folder, logs, json.dumps(told)]
     # A session of its own: Ctrl-C in the terminal must not reach the workers by itself. The folder
     # of its own, because Python and Java both look for code where they are started.
-    with open(logs / "keeper.log", "wb") as errors:
+    with open(Path(logs) / "keeper.log", "wb") as errors:
         return subprocess.Popen(
-            [sys.executable, "-c", _KEEPER, *words],
+            [sys.executable, "-c", KEEPER, *words],
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -197,7 +231,7 @@ def _wait_until_it_answers(server: Server, keeper: subprocess.Popen, timeout: fl
     """A real prediction, since /ping says Healthy before the net is loaded."""
     deadline = time.monotonic() + timeout
     while True:
-        if _answers(server.port):
+        if _answers(server.port, "GET", "/health"):
             return
         if keeper.poll() is not None:
             raise _failed("the server ended", server.logs)
@@ -208,11 +242,11 @@ def _wait_until_it_answers(server: Server, keeper: subprocess.Popen, timeout: fl
         time.sleep(0.1)
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, method: str = "POST", path: str = f"/predictions/{NAME}") -> bool:
     """Whether a picture gets a 200. Before the worker is up the request waits or is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("POST", f"/predictions/{NAME}", _PICTURE)
+        connection.request(method, path, PICTURE if method == "POST" else None)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -233,6 +267,7 @@ def _reason(logs) -> str:
         r"Exception: (Failed to bind .*)",
         r"\n(OSError: .*)",
         r"(Error occurred during initialization of VM.*|Error: .*|.*java not found.*)",
+        r"(.* does not stay up: giving up)",
     )
     text = ""
     for name in ("mms_log.log", "console.log", "keeper.log"):
@@ -243,12 +278,6 @@ def _reason(logs) -> str:
 
 
 # ---------------------------------------------------------------- stop
-
-
-def running() -> list[Server]:
-    """The servers of this user that `start` started and that still have a process."""
-    servers = map(_noted, sorted(state_folder().glob("*.json")))
-    return [server for server in servers if server is not None and _processes(server)]
 
 
 def stop(port: int | None = None) -> list[Server]:
@@ -263,7 +292,7 @@ def wait(server: Server) -> None:
     """Until the server ends by itself, which raises FerlibError, or Ctrl-C or SIGTERM: stop it."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        while _processes(server):
+        while processes(server):
             time.sleep(0.5)
         raise _failed("the server ended by itself", server.logs)
     except KeyboardInterrupt:
@@ -275,11 +304,11 @@ def wait(server: Server) -> None:
 
 def _end(server: Server, keeper: subprocess.Popen | None = None) -> None:
     """Ask the keeper to take everything down; kill what is left after a grace."""
-    for process in _processes(server):
+    for process in processes(server):
         if process.pid == server.pid:
             process.terminate()
     deadline = time.monotonic() + GRACE * 1.5
-    while time.monotonic() < deadline and any(p.pid == server.pid for p in _processes(server)):
+    while time.monotonic() < deadline and any(p.pid == server.pid for p in processes(server)):
         if keeper is not None:
             keeper.poll()
         time.sleep(0.05)
@@ -287,14 +316,14 @@ def _end(server: Server, keeper: subprocess.Popen | None = None) -> None:
     if keeper is not None:
         keeper.wait()
     shutil.rmtree(server.folder, ignore_errors=True)
-    if _noted(_state_file(server.port)) in (server, None):  # else the port has a new server by now
-        _state_file(server.port).unlink(missing_ok=True)
+    if noted(state_file(server.port)) in (server, None):  # else the port has a new server by now
+        state_file(server.port).unlink(missing_ok=True)
 
 
 def _kill(server: Server) -> None:
     """SIGKILL until none is left. FerlibError when one stays, as in a read that hangs."""
     deadline = time.monotonic() + GRACE
-    while left := _processes(server):
+    while left := processes(server):
         if time.monotonic() > deadline:
             pids = ", ".join(str(process.pid) for process in left)
             raise FerlibError(f"processes of the server on port {server.port} do not end: {pids}")
@@ -302,51 +331,3 @@ def _kill(server: Server) -> None:
             with contextlib.suppress(OSError):
                 os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-def _processes(server: Server) -> list:
-    """This user's processes that are the server's: the keeper, its launcher, Java and the workers.
-
-    Each has one of four words and a path in the private folder on its command line. The path alone
-    would also match somebody's `tail -f` of a file there, and a process id alone may be another
-    process's by now. Zombies have no command line.
-    """
-    import psutil  # comes with Multi Model Server
-
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.uids().real == os.getuid() and _is_of(server, process.cmdline()):
-                found.append(process)
-    return found
-
-
-def _is_of(server: Server, words: list[str]) -> bool:
-    within = any(w == server.folder or w.startswith(server.folder + "/") for w in words)
-    return within and any(w in (_KEEPER, START, _JAVA) or w.endswith(_WORKER) for w in words)
-
-
-def state_folder() -> Path:
-    """Where logs and notes about running servers lie: the user's cache, else the temp folder."""
-    folder = cache_folder() / "server"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    folder = Path(tempfile.gettempdir()) / f"ferlib-server-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise FerlibError(f"{folder} belongs to another user: set XDG_CACHE_HOME to a folder")
-    return folder
-
-
-def _state_file(port: int) -> Path:
-    return state_folder() / f"{port}.json"
-
-
-def _noted(path: Path) -> Server | None:
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Server(**json.loads(path.read_text()))
-    return None

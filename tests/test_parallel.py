@@ -7,14 +7,14 @@ from itertools import count, islice
 import pytest
 
 from ferlib import runtime
-from ferlib.runtime import threads
+from ferlib.runtime import parallel
 
 CORES = 3
 
 
 @pytest.fixture(autouse=True)
 def three_cores(monkeypatch):
-    monkeypatch.setattr(threads, "cores", lambda: CORES)
+    monkeypatch.setattr(parallel, "cores", lambda: CORES)
 
 
 @pytest.fixture(autouse=True)
