@@ -224,17 +224,17 @@ class Seeing:
 
 
 LARGE = np.zeros((2000, 2000, 3), np.uint8)  # as many as MOST_PIXELS
-LARGE_FACE, SMALL_FACE = (96, 96, 96, 96, 0.95), (480, 288, 24, 24, 0.9)  # at the first look
+LARGE_FACE, SMALL_FACE = (72, 72, 108, 108, 0.95), (360, 216, 18, 18, 0.9)  # at the first look
 
 
 def test_a_small_face_asks_for_a_closer_look_and_the_looks_are_joined():
-    """Worked by hand: the first look is at 0.48 of the picture's size, the next at all of it."""
-    closer = [(204, 200, 196, 200, 0.99), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
+    """Worked by hand: the first look is at 0.36 of the picture's size, the next at all of it."""
+    closer = [(204, 200, 296, 300, 0.99), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
     detect = Seeing([LARGE_FACE, SMALL_FACE], closer)
     rows = search.search(detect, LARGE)
-    assert detect.shown == [(960, 960), (2000, 2000)]
+    assert detect.shown == [(720, 720), (2000, 2000)]
     # The large face is the first look's, however sure the other is; the small ones the closer's.
-    wanted = [(200, 200, 200, 200, 0.95), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
+    wanted = [(200, 200, 300, 300, 0.95), (1000, 600, 52, 50, 0.96), (1500, 900, 40, 40, 0.91)]
     np.testing.assert_allclose(rows[:, :5], wanted)
     assert np.isnan(rows[:, 5:]).all() and rows.shape == (3, 15)
 
@@ -256,7 +256,8 @@ def test_how_often_a_picture_is_looked_at(how, seen, looks, turned):
     """At the size of the first look, closer, and turned copies of the first."""
     detect = Seeing(seen, [])
     rows = search.search(detect, LARGE, **how)
-    assert detect.shown == [(960, 960), (2000, 2000)][:looks] + [(960, 960)] * turned
+    first = (960, 960) if how.get("quick") else (720, 720)
+    assert detect.shown == [first, (2000, 2000)][:looks] + [first] * turned
     assert len(rows) == sum(row[4] >= search.SURE for row in seen)
 
 
@@ -284,7 +285,7 @@ def test_landmarks_are_in_pixels_of_the_picture_from_whichever_look():
     inside = (25 * enlarged, 25 * enlarged, 50 * enlarged, 50 * enlarged, 0.8, *(enlarged * points))
     unsure = (150, 100, 25, 25, 0.5, *np.zeros(10))
     detect = Seeing([sure, unsure], [inside], [])
-    picture = np.zeros((960, 1920, 3), np.uint8)  # the first look is at half of its size
+    picture = np.zeros((720, 1440, 3), np.uint8)  # the first look is at half of its size
     first, second = search.search(detect, picture)
     np.testing.assert_allclose(first[5:], 2 * points)
     np.testing.assert_allclose(second[5:], points + np.tile((275, 175), 5), atol=1e-6)
@@ -311,7 +312,7 @@ def test_what_a_picture_may_cost_is_bounded(thorough, sure, looks):
     windows = [one for one in pixels if one == search.AGAIN**2]
     whole = [one for one in pixels if one != search.AGAIN**2]
     assert len(windows) == looks * search.MOST_AGAIN
-    assert whole[0] <= search.LONGEST**2 and max(whole) <= search.MOST_PIXELS * 1.01
+    assert whole[0] <= search.FULL**2 and max(whole) <= search.MOST_PIXELS * 1.01
     assert sum(pixels) < 1.1e7
 
 

@@ -313,7 +313,7 @@ def test_the_crop_in_use_is_the_best_within_the_error():
 def test_nine_faces_in_ten_are_found_with_few_false_ones():
     report = result("detector")
     for size in ("640 x 480", "1024 x 768", "1600 x 1200"):
-        assert report[size]["thorough"]["recall"] >= 0.895, size
+        assert report[size]["thorough"]["recall"] >= 0.9, size
         assert report[size]["find"]["recall"] >= 0.85, size
         for way in ("find", "thorough"):
             assert report[size][way]["false_a_scene"] <= 0.2, size

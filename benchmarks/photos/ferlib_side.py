@@ -17,8 +17,8 @@ def load(how: str):
 
     fer = ferlib.Recognizer()
     reads = {"one": lambda paths: [fer(path) for path in paths], "many": fer.many}
-    if "thorough" in inspect.signature(fer.many).parameters:
-        reads["thorough"] = lambda paths: fer.many(paths, thorough=True)
+    if "thorough" in inspect.signature(ferlib.Recognizer).parameters:
+        reads["thorough"] = ferlib.Recognizer(thorough=True).many
     read = reads.get(how)
     versions = {"ferlib": ferlib.__version__, "commit": files.commit()}
 

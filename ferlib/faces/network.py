@@ -5,6 +5,7 @@ weights are read from the installed library each time; none of them is part of f
 """
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -115,15 +116,27 @@ def _head(ops: Ops, x: Any, level: int, layers: Sequence) -> Any:
 def canvas(pictures: Sequence[np.ndarray], multiple: int = 32) -> np.ndarray:
     """RGB uint8 pictures (H, W, 3) of one size -> BGR float32 (N, 3, H', W').
 
-    Zeros fill up to multiples of 32, right and below, as in libfacedetection.
+    Zeros fill up to multiples of 32, right and below, as in libfacedetection. The next call of this
+    thread with pictures of that size writes into the same array.
     """
     height, width = pictures[0].shape[:2]
-    shape = (-(-side // multiple) * multiple for side in (height, width))
-    out = np.zeros((len(pictures), 3, *shape), np.float32)
+    out = _buffer(len(pictures), height, width, multiple)
     for row, picture in zip(out, pictures, strict=True):
         for channel, plane in enumerate(cv2.split(picture)):  # quicker than to transpose
             row[2 - channel, :height, :width] = plane
     return out
+
+
+_last = threading.local()
+
+
+def _buffer(count: int, height: int, width: int, multiple: int) -> np.ndarray:
+    """Zeros beyond the pictures. New memory would take as long as to fill it does."""
+    wanted = (count, height, width, multiple)
+    if getattr(_last, "wanted", None) != wanted:
+        shape = (-(-side // multiple) * multiple for side in (height, width))
+        _last.wanted, _last.buffer = wanted, np.zeros((count, 3, *shape), np.float32)
+    return _last.buffer
 
 
 def decode(levels: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from ferlib.faces.turning import turned_looks
 
 # How faces are looked for (benchmarks/detector.py, benchmarks/photos.py). Sides are in pixels.
 SHORTEST, LONGEST = 320, 720  # the first look is at a copy whose longer side lies between these,
-PART, FULL = 0.32, 960  # or is such a part of a large photograph's, up to that
+PART, FULL = 0.32, 960  # or is such a part of a large photograph's, up to that, as a quick one's
 SMALL = 48  # where it shows a face smaller than this there may be some that are too small for it:
 CLOSER = 1.5  # then another look is at a copy that much larger than the picture,
 MOST_PIXELS = 4_000_000  # but of no more pixels than these,
@@ -35,7 +35,7 @@ def search(
     something hints at them, and heads that lean far where no other is seen; `thorough` does both
     anyway.
     """
-    scale = _first_scale(*picture.shape[:2])
+    scale = _first_scale(picture, quick)
     rows = _look(detect, picture, scale)
     if not quick:
         rows = _look_again(detect, picture, rows)
@@ -57,9 +57,9 @@ def _sure(rows: np.ndarray) -> np.ndarray:
     return rows[:, 4] >= SURE
 
 
-def _first_scale(height: int, width: int) -> float:
-    longer = max(height, width)
-    most = min(max(LONGEST, PART * longer), FULL)
+def _first_scale(picture: np.ndarray, quick: bool) -> float:
+    longer = max(picture.shape)
+    most = FULL if quick else min(max(LONGEST, PART * longer), FULL)
     return min(max(1.0, SHORTEST / longer), most / longer)
 
 
