@@ -11,7 +11,7 @@ import warnings
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ferlib.errors import FerlibError, check_choice
 
@@ -98,18 +98,24 @@ def _too_large(name: str, size: tuple[int, int] | None = None) -> FerlibError:
     )
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """Pillow's own would copy what is upright already."""
+    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(picture) if turned else picture
+
+
 def _upright_rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith(("I", "F")):  # 16-bit gray and wider: convert() would clip it
-        picture = ImageOps.exif_transpose(picture)
+        picture = _upright(picture)
         deep = np.asarray(picture, dtype=np.float64)
         scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
         return _from_array((deep * scale).clip(0, 255).round().astype(np.uint8))
-    picture = ImageOps.exif_transpose(picture)
+    picture = _upright(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

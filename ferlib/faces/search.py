@@ -15,14 +15,14 @@ from ferlib.faces.turning import turned_looks
 # How faces are looked for (benchmarks/detector.py, benchmarks/photos.py). Sides are in pixels.
 SHORTEST, LONGEST = 320, 720  # the first look is at a copy whose longer side lies between these,
 PART, FULL = 0.32, 960  # or is such a part of a large photograph's, up to that, as a quick one's
-SMALL = 48  # where it shows a face smaller than this there may be some that are too small for it:
+SMALL = 44  # where it shows a face smaller than this there may be some that are too small for it:
 CLOSER = 1.5  # then another look is at a copy that much larger than the picture,
 MOST_PIXELS = 4_000_000  # but of no more pixels than these,
 MOST_SIDE = 8000  # nor longer, as thin pictures are filled up to the detector's 32
 SURE = 0.75  # of the detector, 0 to 1: below it pictures without faces get boxes
 # What it is less sure of is looked at again, by itself and
 AGAIN = 320  # in the middle of a square of this side, which it fills by half,
-MOST_AGAIN = 24  # the likeliest ones first, so that a texture cannot keep a server busy
+MOST_AGAIN = 16  # the likeliest ones first, so that a texture cannot keep a server busy
 SAME = 0.4  # boxes that overlap by more than this are of one face
 
 
@@ -58,7 +58,7 @@ def _sure(rows: np.ndarray) -> np.ndarray:
 
 
 def _first_scale(picture: np.ndarray, quick: bool) -> float:
-    longer = max(picture.shape)
+    longer = max(picture.shape[:2])
     most = FULL if quick else min(max(LONGEST, PART * longer), FULL)
     return min(max(1.0, SHORTEST / longer), most / longer)
 

@@ -46,9 +46,12 @@ def part(picture: np.ndarray, box: Sequence[float] | np.ndarray) -> Part:
     left, top, width, height = (float(value) for value in box)
     side = max(1, round(CROP * (width * height) ** 0.5))
     more = side // 4 + 2
-    reach = np.arange(-more, side + more)
-    across = (reach + round(left + width / 2 - side / 2)).clip(0, picture.shape[1] - 1)
-    down = (reach + round(top + height / 2 - side / 2)).clip(0, picture.shape[0] - 1)
+    left, top = round(left + width / 2 - side / 2) - more, round(top + height / 2 - side / 2) - more
+    right, bottom = left + side + 2 * more, top + side + 2 * more
+    if left >= 0 and top >= 0 and right <= picture.shape[1] and bottom <= picture.shape[0]:
+        return Part(picture[top:bottom, left:right].copy(), more)  # a view would keep all of it
+    across = np.arange(left, right).clip(0, picture.shape[1] - 1)
+    down = np.arange(top, bottom).clip(0, picture.shape[0] - 1)
     return Part(picture[down[:, None], across], more)
 
 
