@@ -59,7 +59,7 @@ stop:
 	@test ! -x $(PY) || $(PY) -m ferlib.cli stop
 
 bench: setup
-	@set -e; for name in parse augment workers crop detector step latency precision video robust; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done; $(PY) experiments/pages.py
+	@set -e; for name in parse augment workers crop detector engines step latency precision video robust serving endurance fuzz; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done; $(PY) experiments/pages.py
 
 speedrun: setup
 	@$(PY) experiments/speedrun.py

@@ -400,3 +400,27 @@ def test_a_failed_write_leaves_nothing(tmp_path, tmpfs):
     with pytest.raises(TypeError):  # no JSON for a set
         nets.save(net, tmp_path / "tiny", replace(INFO, valid={"n": {1, 2}}))
     assert not list(tmp_path.iterdir()) and not list(tmpfs.iterdir())
+
+
+# ---------------------------------------------------------------- batches of a fused net
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 6, 64, 73])
+def test_a_fused_net_reads_a_batch_of_any_size(stored, count):
+    """Split into the sizes it is ready for, in whatever order they come."""
+    (plain, info), (fused, _) = nets.load(stored), nets.load(stored, precision="fused")
+    pictures = some(count, info.input_size, info.input_size)
+    x = mx.nd.array(prepare(pictures, info.input_size, info.normalise))
+    wanted = plain(x).asnumpy()
+    assert fused(x).shape == wanted.shape == (count, len(info.classes))
+    np.testing.assert_allclose(fused(x).asnumpy(), wanted, atol=1e-4)
+    np.testing.assert_allclose(fused(x[:1]).asnumpy(), wanted[:1], atol=1e-4)
+
+
+def test_the_sizes_of_a_fused_net_share_its_weights(stored):
+    fused, _ = nets.load(stored, precision="fused")
+    own = fused.collect_params()
+    for size in fused.SIZES:
+        ready = fused._for(size)
+        assert ready is fused._for(size)
+        assert all(value is own[name] for name, value in ready.collect_params().items())

@@ -14,7 +14,8 @@ def predict(args: Namespace) -> None:
 
     if not args.photos and args.camera is None:
         args.refuse("name pictures, videos or folders, or give --camera")
-    fer = Recognizer(args.weights, flip=args.tta == "flip", precision=args.precision)
+    flip, thorough = args.tta == "flip", args.thorough
+    fer = Recognizer(args.weights, flip=flip, precision=args.precision, thorough=thorough)
     writes = {name: getattr(args, name) for name in ("out", "csv", "jsonl", "timeline")}
     silent = args.json or "-" in (args.jsonl, args.csv)
     how = {"every": args.every, "smooth": args.smooth} | ({"say": _nothing} if silent else {})
@@ -58,6 +59,8 @@ def add_commands(commands: Any) -> None:
     about = "append a row for each face in a picture or frame; - is stdout"
     add("--csv", metavar="FILE", help=about)
     add("--timeline", metavar="FILE.png", help="draw the emotions of each face of the videos")
+    about = "photographs: look for small and tilted faces where nothing hints at them"
+    add("--thorough", action="store_true", help=about)
     about = "in videos, look for faces at each Nth frame"
     add("--every", type=number, default=5, metavar="N", help=about)
     about = "over how long videos' scores are averaged"

@@ -103,7 +103,7 @@ class Gate:
             asyncio.get_running_loop().call_later(_TICK, self._sweep)
         now = self.now()
         self.upstream.sweep(now)
-        if self._freed > _LARGE and not self._held:
+        if self._freed > _LARGE > self._bytes:
             self._freed = 0
             _trim()
         for client in [one for one in self._clients if now > one.deadline]:
