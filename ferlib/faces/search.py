@@ -13,7 +13,7 @@ from ferlib.faces.network import apart
 from ferlib.faces.turning import turned_looks
 
 # How faces are looked for (benchmarks/detector.py, benchmarks/photos.py). Sides are in pixels.
-SHORTEST, LONGEST = 320, 720  # the first look is at a copy whose longer side lies between these,
+SHORTEST, LONGEST = 160, 720  # the first look is at a copy whose longer side lies between these,
 PART, FULL = 0.32, 960  # or is such a part of a large photograph's, up to that, as a quick one's
 SMALL = 44  # where it shows a face smaller than this there may be some that are too small for it:
 CLOSER = 1.5  # then another look is at a copy that much larger than the picture,
