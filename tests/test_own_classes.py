@@ -115,7 +115,8 @@ def test_python_and_http_answer_with_its_names(prefix, folder, tmp_path):
 def test_a_drawn_copy_has_a_bar_for_each_class(prefix, folder):
     fer = Recognizer(prefix)
     photo = np.asarray(Image.open(folder / "test" / "green" / "2.png").resize((400, 400)))
-    face = fer.face((120, 150, 90, 90), 1.0, fer.classify([photo])[0], (400, 400))
+    row = np.array([120, 150, 90, 90, 1])
+    face = fer.face(row, fer.classify([photo])[0], (400, 400))
     assert face.emotion == "green" and set(face.scores) == set(CLASSES)
     drawn = np.asarray(fer.draw(photo, [face])).astype(int)
     changed = np.abs(drawn - photo).sum(axis=2) > 60
