@@ -216,13 +216,18 @@ class Client(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        self._rest = b""
+        self.drop()
         self._wait(Phase.CLOSING, self.gate.limits.linger_seconds)
         self.gate.release(self)
         try:
             self.transport.write_eof()
         except OSError:  # the client has reset the connection, which asyncio does not know yet
             self.transport.abort()
+
+    def drop(self) -> None:
+        """Forget what has come: a body would be kept as long as the connection is."""
+        self.reading = None
+        self._rest = b""
 
     def expire(self) -> None:
         """The time for what this connection waits for is over."""

@@ -7,6 +7,7 @@ their order, where one whose client goes away is forgotten.
 
 import asyncio
 import ctypes
+import gc
 import json
 import math
 import socket
@@ -127,6 +128,7 @@ class Gate:
     def forget(self, client: Client) -> None:
         """A connection is lost. What it waited for is not begun; what is begun ends unheard."""
         self._clients.discard(client)
+        client.drop()
         self.release(client)
         self._health.forget(client)
         self._ping.forget(client)
@@ -247,7 +249,11 @@ class Gate:
 
 
 def _trim() -> None:
-    """Give the system back what large bodies were held in: glibc by itself would keep it."""
+    """Give the system back what large bodies were held in: glibc by itself would keep it.
+
+    A request and its parser hold each other, so it is Python's collector that lets them go.
+    """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
