@@ -161,6 +161,8 @@ def ratios(now: list[Turn], before: list[Turn]) -> list[dict]:
 def compared(before: str | None, turns: int, seconds: float) -> dict:
     contenders = {"now": Contender((), ROOT)}
     if before:
+        if not Path(before, "ferlib").is_dir():
+            raise FerlibError(f"--before {before} is no checkout of ferlib")
         contenders["before"] = Contender((), Path(before).resolve())
     loads, shares = take_turns(contenders, turns, seconds, CLIENTS)
     report: dict = {

@@ -230,7 +230,7 @@ def costs(fer: Recognizer) -> dict:
         "roll_of_one_face": lambda: upright.angles(crops[:1]),
         "roll_of_64_faces": lambda: upright.angles(crops),
         "crop_as_it_stands": lambda: crop(faces[0], made[0][1]),
-        "crop_turned": lambda: turning.cut(faces[0], made[0][1], 30),
+        "crop_turned": lambda: turning.part(faces[0], made[0][1]).upright(30),
     }
     for name, way in WAYS.items():
         calls |= {

@@ -1,7 +1,10 @@
 """What the tests of faces, archive and service share: a net, pictures, processes."""
 
+import contextlib
 import io
 import os
+import random
+import socket
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +14,21 @@ import psutil
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def free_port(high: bool = False) -> int:
+    """A port that nothing uses; above 32766 Multi Model Server itself takes none.
+
+    Never one that the kernel gives to clients: one of another test's could have it by the time it
+    is bound, and for a minute after."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = range(32_767, 65_536) if high else range(10_000, 32_767)
+    ports = [port for port in ports if not first <= port <= last]
+    while True:
+        port = random.choice(ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def any_weights(folder: Path) -> Path:

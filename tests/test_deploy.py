@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import random
 import re
 import shutil
 import socket
@@ -23,7 +22,7 @@ import psutil
 import pytest
 import yaml
 from command import ferlib as command
-from serving import ROOT, any_weights, astronaut, encoded
+from serving import ROOT, any_weights, astronaut, encoded, free_port
 
 from ferlib.serving import archive, server
 
@@ -33,14 +32,6 @@ import client  # noqa: E402
 
 FACE = encoded(astronaut(), "JPEG")
 FORM = "application/x-www-form-urlencoded"
-
-
-def free_port() -> int:
-    while True:
-        port = random.randrange(10_000, 32_767)  # what the server takes
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -30,7 +30,7 @@ import pytest
 from command import ferlib as command
 from command import mistake
 from prometheus_client import parser
-from serving import any_weights, astronaut, encoded, server_processes
+from serving import any_weights, astronaut, encoded, free_port, server_processes
 
 from ferlib.errors import FerlibError
 from ferlib.serving import archive, exposition, notes, openapi, server, several
@@ -721,12 +721,6 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def mar(weights, tmp_path_factory):
     return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from tutorial import free_port
+from serving import free_port
 
 from ferlib import Recognizer, nets, plots, runtime, training
 from ferlib.data.augment import NONE

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from tutorial import free_port
+from serving import free_port
 
 from ferlib import Recognizer, nets
 from ferlib.cli.main import main

@@ -121,7 +121,7 @@ def test_another_nets_files_are_told(tmp_path, change):
 @pytest.mark.parametrize("box", [FACE, (-20.5, 300, 61, 80), (490, 480.25, 90, 70)])
 def test_a_face_that_is_not_turned_is_cut_byte_for_byte_as_ever(box):
     picture = astronaut()
-    assert np.array_equal(turning.cut(picture, box, 0), crop(picture, box))
+    assert np.array_equal(turning.part(picture, box).upright(0), crop(picture, box))
 
 
 @pytest.mark.parametrize("degrees", [-90, 90, 180])
@@ -130,18 +130,18 @@ def test_a_face_that_is_not_turned_is_cut_byte_for_byte_as_ever(box):
 def test_right_angles_are_numpys(degrees, box, shape):
     picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     wanted = np.rot90(crop(picture, box), degrees // 90)  # counter-clockwise
-    np.testing.assert_array_equal(turning.cut(picture, box, degrees), wanted)
+    np.testing.assert_array_equal(turning.part(picture, box).upright(degrees), wanted)
 
 
 def test_a_face_in_a_very_long_picture_is_cut_out():
     picture = np.zeros((40, 40_000, 3), np.uint8)
     picture[:, 39_000:] = astronaut()[100:140, :1].mean()
-    assert turning.cut(picture, (39_500, 5, 30, 30), 30).min() > 0
+    assert turning.part(picture, (39_500, 5, 30, 30)).upright(30).min() > 0
 
 
 @pytest.mark.parametrize("degrees", [-40, 17, 30])
 def test_a_turned_face_is_cut_out_as_it_stood(degrees):
-    found = turning.cut(turned(degrees), FACE, degrees).astype(float)
+    found = turning.part(turned(degrees), FACE).upright(degrees).astype(float)
     wanted = crop(astronaut(), FACE).astype(float)
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).mean() < 4  # of 255: interpolated twice
@@ -156,7 +156,7 @@ def test_a_turned_face_reads_as_upright(upright):
     straight = fer.classify([crop(astronaut(), FACE)])[0]
     for degrees in (-45, -30, 30, 45):
         told = upright.rolls([crop(turned(degrees), FACE)])[0]
-        read = fer.classify([turning.cut(turned(degrees), FACE, told)])[0]
+        read = fer.classify([turning.part(turned(degrees), FACE).upright(told)])[0]
         assert read.argmax() == straight.argmax()
         assert np.abs(read - straight).max() < 0.25
 

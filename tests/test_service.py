@@ -8,7 +8,6 @@ same two: one that `ferlib serve` left in the background, one in the foreground 
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -31,7 +30,7 @@ import pytest
 from command import ferlib as command
 from command import mistake
 from PIL import Image
-from serving import ROOT, any_weights, astronaut, encoded, server_processes, tiny_weights
+from serving import ROOT, any_weights, astronaut, encoded, free_port, server_processes, tiny_weights
 
 import ferlib
 from ferlib.errors import FerlibError
@@ -42,15 +41,6 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 BIN = Path(sys.executable).parent
 FACE = encoded(astronaut())
 GRAY = encoded(np.full((48, 48), 99, np.uint8))
-
-
-def free_port(high: bool = False) -> int:
-    """A port that nothing listens on; above 32766 Multi Model Server itself takes none."""
-    while True:
-        with socket.socket() as probe:
-            port = random.randrange(33_000, 60_000) if high else random.randrange(10_000, 32_767)
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -65,14 +65,25 @@ def face(
     return kind(box, best, read, sure, tuple(map(tuple, told)), **more)
 
 
-def crop(picture: np.ndarray, box: Sequence[float] | np.ndarray) -> np.ndarray:
-    """The square (S, S[, 3]) around a face box; where it leaves the picture the border repeats."""
+def side_of(box: Sequence[float] | np.ndarray) -> int:
+    """The side in pixels of the square that is cut out for a face box (x, y, w, h)."""
+    return max(1, round(CROP * (float(box[2]) * float(box[3])) ** 0.5))
+
+
+def crop(picture: np.ndarray, box: Sequence[float] | np.ndarray, around: int = 0) -> np.ndarray:
+    """The square (S, S[, 3]) around a face box; where it leaves the picture the border repeats.
+
+    `around`: so many more pixels on each side of it.
+    """
     left, top, width, height = (float(value) for value in box)
-    side = max(1, round(CROP * (width * height) ** 0.5))
-    across = np.arange(side) + round(left + width / 2 - side / 2)
-    down = np.arange(side) + round(top + height / 2 - side / 2)
-    across = across.clip(0, picture.shape[1] - 1)
-    down = down.clip(0, picture.shape[0] - 1)
+    side = side_of(box)
+    left = round(left + width / 2 - side / 2) - around
+    top = round(top + height / 2 - side / 2) - around
+    right, bottom = left + side + 2 * around, top + side + 2 * around
+    if left >= 0 and top >= 0 and right <= picture.shape[1] and bottom <= picture.shape[0]:
+        return picture[top:bottom, left:right].copy()  # a view would keep all of the picture
+    across = np.arange(left, right).clip(0, picture.shape[1] - 1)
+    down = np.arange(top, bottom).clip(0, picture.shape[0] - 1)
     return picture[down[:, None], across]
 
 

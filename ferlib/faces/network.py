@@ -87,8 +87,8 @@ def draw(ops: Ops, x: Any, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> l
     A level's node is (N, 16, H / stride, W / stride): face, x, y, width, height, frame, five x, y.
     """
 
-    def unit(x: Any, k: int, relu: bool = True) -> Any:
-        return ops.conv(ops.conv(x, *layers[k], False, 1), *layers[k + 1], relu, 1)
+    def unit(x: Any, k: int) -> Any:
+        return ops.conv(ops.conv(x, *layers[k], False, 1), *layers[k + 1], True, 1)
 
     x = ops.conv(x, *layers[0], True, 2)
     x = ops.pool(unit(x, 1))
@@ -113,14 +113,14 @@ def _head(ops: Ops, x: Any, level: int, layers: Sequence) -> Any:
     return x
 
 
-def canvas(pictures: Sequence[np.ndarray], multiple: int = 32) -> np.ndarray:
+def canvas(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """RGB uint8 pictures (H, W, 3) of one size -> BGR float32 (N, 3, H', W').
 
     Zeros fill up to multiples of 32, right and below, as in libfacedetection. The next call of this
     thread with pictures of that size writes into the same array.
     """
     height, width = pictures[0].shape[:2]
-    out = _buffer(len(pictures), height, width, multiple)
+    out = _buffer(len(pictures), height, width)
     for row, picture in zip(out, pictures, strict=True):
         for channel, plane in enumerate(cv2.split(picture)):  # quicker than to transpose
             row[2 - channel, :height, :width] = plane
@@ -130,11 +130,11 @@ def canvas(pictures: Sequence[np.ndarray], multiple: int = 32) -> np.ndarray:
 _last = threading.local()
 
 
-def _buffer(count: int, height: int, width: int, multiple: int) -> np.ndarray:
+def _buffer(count: int, height: int, width: int) -> np.ndarray:
     """Zeros beyond the pictures. New memory would take as long as to fill it does."""
-    wanted = (count, height, width, multiple)
+    wanted = (count, height, width)
     if getattr(_last, "wanted", None) != wanted:
-        shape = (-(-side // multiple) * multiple for side in (height, width))
+        shape = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in (height, width))
         _last.wanted, _last.buffer = wanted, np.zeros((count, 3, *shape), np.float32)
     return _last.buffer
 

@@ -1,7 +1,7 @@
 """By how many degrees a head is turned, as a small net says of a crop of its face.
 
 The nets of emotions learnt from faces turned by up to 15 degrees, and read those worse that are
-turned further (benchmarks/tilt.py, results/tilt.json); `turning.cut` cuts them out upright.
+turned further (benchmarks/tilt.py, results/tilt.json); `turning.Part` cuts them out upright.
 """
 
 import threading

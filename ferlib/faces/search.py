@@ -10,7 +10,7 @@ import numpy as np
 from ferlib.faces.detectors import Detector, found
 from ferlib.faces.face import overlaps
 from ferlib.faces.network import apart
-from ferlib.faces.turning import turned_looks
+from ferlib.faces.turning import SAME, turned_looks
 
 # How faces are looked for (benchmarks/detector.py, benchmarks/photos.py). Sides are in pixels.
 SHORTEST, LONGEST = 160, 720  # the first look is at a copy whose longer side lies between these,
@@ -23,7 +23,6 @@ SURE = 0.75  # of the detector, 0 to 1: below it pictures without faces get boxe
 # What it is less sure of is looked at again, by itself and
 AGAIN = 320  # in the middle of a square of this side, which it fills by half,
 MOST_AGAIN = 16  # the likeliest ones first, so that a texture cannot keep a server busy
-SAME = 0.4  # boxes that overlap by more than this are of one face
 
 
 def search(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ferlib.faces.detectors import Detector, found
-from ferlib.faces.face import CROP
+from ferlib.faces.face import crop, side_of
 from ferlib.faces.network import apart
 
 # By how much copies are turned in which heads are looked for that lean the other way: of the
@@ -39,28 +39,10 @@ class Part(NamedTuple):
 
 
 def part(picture: np.ndarray, box: Sequence[float] | np.ndarray) -> Part:
-    """What is cut for the box of a face. Where it leaves the picture the border repeats.
-
-    OpenCV itself would refuse to turn pictures of 32,767 pixels a side.
-    """
-    left, top, width, height = (float(value) for value in box)
-    side = max(1, round(CROP * (width * height) ** 0.5))
-    more = side // 4 + 2
-    left, top = round(left + width / 2 - side / 2) - more, round(top + height / 2 - side / 2) - more
-    right, bottom = left + side + 2 * more, top + side + 2 * more
-    if left >= 0 and top >= 0 and right <= picture.shape[1] and bottom <= picture.shape[0]:
-        return Part(picture[top:bottom, left:right].copy(), more)  # a view would keep all of it
-    across = np.arange(left, right).clip(0, picture.shape[1] - 1)
-    down = np.arange(top, bottom).clip(0, picture.shape[0] - 1)
-    return Part(picture[down[:, None], across], more)
-
-
-def cut(picture: np.ndarray, box: Sequence[float] | np.ndarray, degrees: float) -> np.ndarray:
-    """The square (S, S[, 3]) around the box of a face turned by so many degrees, upright.
-
-    That of `face.crop`, byte for byte, for 0.
-    """
-    return part(picture, box).upright(degrees)
+    """What is cut out for the box of a face, to be turned by itself: OpenCV refuses to turn
+    pictures of 32,767 pixels a side."""
+    more = side_of(box) // 4 + 2
+    return Part(crop(picture, box, more), more)
 
 
 def turned_looks(detect: Detector, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:

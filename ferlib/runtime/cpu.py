@@ -28,11 +28,14 @@ def alone_on_a_core() -> None:
 
 
 def threads() -> int:
-    """For one computation: OMP_NUM_THREADS, or the first number of such a list, else the cores."""
-    if getattr(_beside, "others", False):
-        return 1
+    """For one computation: those that were asked for, else one for each core."""
+    return 1 if getattr(_beside, "others", False) else asked_threads() or cores()
+
+
+def asked_threads() -> int:
+    """OMP_NUM_THREADS, or the first number of such a list; 0 where it says nothing."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else cores()
+    return int(first) if first.isdecimal() else 0
 
 
 _AMX_FLAGS = {"amx_tile", "amx_bf16", "amx_int8"}

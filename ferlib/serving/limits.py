@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ferlib.serving import several
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -11,7 +13,7 @@ class Limits:
     fields: int = 100  # header fields: browsers send some 20
     body: int = 32 << 20  # a camera's JPEG passes; Multi Model Server's own limit is the same
     chunks: int = 1 << 16  # of a chunked body: on average 512 bytes each in the largest
-    pictures: int = 16  # in one request: a worker is busy with them for a second or two
+    pictures: int = several.MOST  # in one request
     requests: int = 64  # whole ones, waiting or in work: more would wait for seconds anyhow
     bodies: int = 256 << 20  # of all requests together: eight of the largest
     connections: int = 512  # half of the 1,024 open files that a process usually may have

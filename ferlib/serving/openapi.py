@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from ferlib.serving.several import MOST
+
 SCHEMA = Path(__file__).with_name("schema.json")
 _PLACE = "#/components/schemas/"
 
@@ -30,9 +32,9 @@ def description() -> dict:
 def _prediction() -> dict:
     picture = {"schema": {"type": "string", "format": "binary"}}
     text = {"type": "string", "contentEncoding": "base64"}
-    texts = {"type": "array", "minItems": 1, "maxItems": 16, "items": text}
+    texts = {"type": "array", "minItems": 1, "maxItems": MOST, "items": text}
     listed = {"type": "object", "required": ["pictures"], "properties": {"pictures": texts}}
-    data = {"type": "array", "maxItems": 16, "items": {"type": "string", "format": "binary"}}
+    data = {"type": "array", "maxItems": MOST, "items": {"type": "string", "format": "binary"}}
     form = {"type": "object", "required": ["data"], "properties": {"data": data}}
     kinds = {
         "image/*": picture,

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ferlib.errors import FerlibError, need
+from ferlib.runtime.cpu import asked_threads
 from ferlib.serving import archive
 from ferlib.serving.gate import PICTURE
 from ferlib.serving.keeper import GRACE, METRICS, NAME
@@ -65,9 +66,7 @@ def numbers(how: How) -> tuple[int, int]:
     """Workers, and threads of each: one worker for each core, as results/serving.json says."""
     cores = len(os.sched_getaffinity(0))
     workers = how.workers or cores
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    own = int(told) if told.isdecimal() and int(told) else max(1, cores // workers)
-    return workers, how.threads or own
+    return workers, how.threads or asked_threads() or max(1, cores // workers)
 
 
 # ---------------------------------------------------------------- start
@@ -91,6 +90,10 @@ def start(
         need(package, "serving", "serving")
     if how.metrics is not None:
         need("prometheus_client", "serving", "--metrics")
+    if how.metrics == port:
+        raise FerlibError(
+            f"port {port} is for the pictures: choose another for --metrics", "bad_port"
+        )
     with _reserved(port):
         if how.metrics is not None:
             _check_port(how.metrics)
