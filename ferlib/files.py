@@ -134,3 +134,18 @@ def commit() -> str:
         return subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
+
+
+_PACKAGE = Path(__file__).parent
+
+
+def recorded(name: str) -> Path:
+    """A file of results/, such as `ferplus.json`, in a checkout as in an installed package.
+
+    Raises FerlibError where it is not there.
+    """
+    places = [folder / "results" / name for folder in (_PACKAGE.parent, _PACKAGE)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FerlibError(f"no recorded result {name}: they stand in results/README.md")
+    return found

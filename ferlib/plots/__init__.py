@@ -24,7 +24,17 @@ __getattr__, __dir__, __all__ = lazily(
             "scores_bars",
             "targets_by_scheme",
         ),
-        "style": ("BLUES", "COLOURS", "FAINT", "INK", "MARK", "STYLE", "Picture", "styled"),
+        "style": (
+            "BLUES",
+            "COLOURS",
+            "FAINT",
+            "INK",
+            "MARK",
+            "STYLE",
+            "Picture",
+            "pyplot",
+            "styled",
+        ),
         "training": ("learning_curves", "over_seeds", "step_time"),
     },
 )

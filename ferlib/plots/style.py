@@ -55,6 +55,14 @@ def styled(function: Callable) -> Callable:
     return wrapper
 
 
+def pyplot() -> Any:
+    """matplotlib's pyplot, from here on in the look of this package's figures."""
+    from matplotlib import pyplot as plt
+
+    plt.rcParams.update(STYLE)
+    return plt
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, its parts laid out without overlap."""
     figure = Picture(figsize=(width, height), layout="constrained")
