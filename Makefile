@@ -17,10 +17,11 @@ export HOME := $(CURDIR)/build/home
 $(shell mkdir -p build/home)
 endif
 
-.PHONY: help setup tutorial test quick lab serve stop bench speedrun pythons lint format clean
+.PHONY: help setup tutorial book test quick lab serve stop bench speedrun pythons lint format clean
 
 help:
-	@echo "make tutorial   run every notebook on drawn faces, pack the weights, serve them, ask once"
+	@echo "make tutorial   run every chapter and solution on drawn faces, then serve, ask and stop"
+	@echo "make book       build the book of chapters, guides and reference: build/book/index.html"
 	@echo "make test       run the tests"
 	@echo "make quick      run the quick ones: under a minute"
 	@echo "make lab        open the notebooks in JupyterLab"
@@ -39,7 +40,12 @@ setup:
 	@PYTHON="$(PYTHON)" sh scripts/setup.sh $(VARIANT)
 
 tutorial: setup
-	@$(PY) scripts/tutorial.py
+	@$(PY) scripts/tutorial.py $(CHAPTER)
+
+book: setup
+	@echo "book: from notebooks, guides and docstrings"
+	@$(PY) -m sphinx -q -W --keep-going -b html -c book . build/book
+	@echo "book: open build/book/index.html"
 
 test: setup
 	@echo "tests: running"
@@ -70,6 +76,7 @@ pythons: setup
 lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m codespell_lib
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache | tail -n 4
 

@@ -1,9 +1,11 @@
-"""Run every notebook, then pack the shipped net, serve it, and ask it about a photograph.
+"""Run every chapter and every solution, then pack the shipped net, serve it, and ask it about a
+photograph.
 
-    make tutorial
+    make tutorial              in build/notebooks: the committed notebooks stay as they are
+    make tutorial CHAPTER=8    that chapter alone and its solutions
 
-Executed copies go to build/notebooks, the committed ones stay as they are. Whatever happens,
-Ctrl-C included, no process that this started is left when it ends.
+As many run side by side as there are cores, with a thread each. Whatever happens, Ctrl-C included,
+no process that this started is left when it ends.
 """
 
 import ctypes
@@ -11,11 +13,13 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import psutil
@@ -24,6 +28,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+BOOK = BUILD / "notebooks"
+TRAINS = "08_training.ipynb"
 CELL_SECONDS = 900  # far above the slowest cell: a cell that hangs fails instead
 _BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in Linux's prctl.h
 
@@ -40,8 +46,8 @@ def main() -> int:
     began = time.monotonic()
     try:
         use_drawn_faces()
-        for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-            run_notebook(path)
+        for stage in copies(sys.argv[1] if len(sys.argv) > 1 else ""):
+            run_side_by_side(stage)
         answer = serve_and_ask(photograph())
     except (TutorialError, OSError) as error:
         print(f"tutorial: {error}", file=sys.stderr)
@@ -69,19 +75,50 @@ def use_drawn_faces() -> None:
         os.environ["FERLIB_DATA"] = str(BUILD / "sample")
 
 
+def copies(chapter: str) -> list[list[Path]]:
+    """Stages of notebooks in build/notebooks, a later one using what an earlier one has trained.
+
+    `chapter`: its number, or nothing for all of them.
+    """
+    shutil.rmtree(BOOK, ignore_errors=True)
+    shutil.copytree(ROOT / "notebooks", BOOK, ignore=shutil.ignore_patterns("runs", ".ipynb*"))
+    (BOOK / "runs").mkdir()
+    (BOOK / "solutions" / "runs").symlink_to("../runs")
+    prefix = f"{int(chapter):02}" if chapter else ""
+    chapters = sorted(BOOK.glob(f"{prefix}*.ipynb"))
+    if not chapters:
+        raise TutorialError(f"no chapter {chapter}")
+    first = [path for path in chapters if path.name < "10"]
+    first.sort(key=lambda path: path.name != TRAINS)  # the longest, and others use its net
+    solutions = sorted(BOOK.glob(f"solutions/{prefix}*.ipynb"))
+    return [first, [path for path in chapters if path.name >= "10"], solutions]
+
+
+def run_side_by_side(notebooks: list[Path]) -> None:
+    """Each in a process of its own, one for a core. Raises the first failure, starts no more."""
+    cores = len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ThreadPoolExecutor(cores) as pool:
+        tasks = [pool.submit(run_notebook, path) for path in notebooks]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_children()  # what runs beside a failure need not end
+            raise
+
+
 def run_notebook(path: Path) -> None:
     """Execute one notebook from its first cell to its last; print its name and seconds."""
-    print(f"notebook: {path.stem:16}", end=" ", flush=True)
     began = time.monotonic()
-    executed = BUILD / "notebooks" / path.name
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    command = [Path(sys.executable).with_name("jupyter-execute"), path, f"--output={executed}"]
+    command = [Path(sys.executable).with_name("jupyter-execute"), path, "--inplace"]
     how = ["--kernel_name=python3", f"--timeout={CELL_SECONDS}"]
     done = subprocess.run([*command, *how], capture_output=True, text=True)
+    name = path.relative_to(BOOK).with_suffix("")
     if done.returncode:
-        print("failed")
-        raise TutorialError(f"{path.name} failed\n{the_error(done.stderr)}")
-    print(f"{time.monotonic() - began:6.1f} s", flush=True)
+        raise TutorialError(f"{name} failed\n{the_error(done.stderr)}")
+    print(f"notebook: {name!s:28} {time.monotonic() - began:6.1f} s", flush=True)
 
 
 def the_error(log: str) -> str:
