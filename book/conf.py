@@ -91,7 +91,7 @@ LINK = re.compile(r"\]\(([^)#:\s]+)")
 
 
 def outward(app, name: str, source: list[str]) -> None:
-    """What is linked but no page of the book, such as a script or a folder, is in the repository."""
+    """What is linked but no page of the book, such as a script, is in the repository."""
     folder = Path(app.env.doc2path(name)).parent
 
     def address(link: re.Match) -> str:
@@ -114,7 +114,7 @@ def plain(app, what, name, obj, options, lines: list[str]) -> None:
             blocks[at] = "::\n\n" + block.replace(r"\*", "*")
         elif any(row.startswith(" ") for row in rows):
             blocks[at] = "\n".join("| " + row for row in rows)
-    lines[:] = "\n\n".join(blocks).split("\n") + [""]
+    lines[:] = [*"\n\n".join(blocks).split("\n"), ""]
 
 
 def setup(app) -> None:

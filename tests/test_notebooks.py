@@ -1,20 +1,26 @@
-"""The notebooks: what is committed comes from a whole run, and the two cheapest run here.
+"""The chapters and their solutions: what is committed comes from whole runs on drawn faces.
 
-`make tutorial` runs all of them.
+Two chapters run here, each in an empty folder; `make tutorial` runs all, and .ci/run with it.
 """
 
 import contextlib
 import json
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-NAMES = [path.stem for path in NOTEBOOKS]
+CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
+SOLUTIONS = sorted(FOLDER.glob("solutions/*.ipynb"))
+NOTEBOOKS = CHAPTERS + SOLUTIONS
+NAMES = [str(path.relative_to(FOLDER).with_suffix("")) for path in NOTEBOOKS]
+ALONE = [path for path in CHAPTERS if path.stem in ("03_targets", "05_convolution")]
+PROJECT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
 # A path that names somebody's machine: /home/x, /Users/x, /work/x, /tmp/x, /content/x, C:\x
 A_PLACE = re.compile(r"(?<![\w.:/])/(home|Users|root|work|tmp|content|var)/|\b[A-Z]:\\\w")
 
@@ -38,10 +44,37 @@ def printed(cells) -> str:
     return "\n".join("".join(lines) for lines in found)
 
 
-def test_links_lead_somewhere(cells):
-    pages = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
-    for target in re.findall(r"\]\(([^)#]+)", pages):
-        assert target.startswith("https://") or (FOLDER / target).exists(), target
+def words(path: Path) -> str:
+    """All the text cells of a notebook."""
+    cells = json.loads(path.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)", words(path)):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_every_chapter_has_its_solutions():
+    assert [path.name for path in SOLUTIONS] == [path.name for path in CHAPTERS]
+    for path in CHAPTERS:
+        assert f"(solutions/{path.name})" in words(path)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_badge_and_first_cell_name_this_repository(path):
+    text = path.read_text()
+    assert f"/github/{REPOSITORY}/blob/main/notebooks/{path.name})" in text
+    assert set(re.findall(r"git\+https://github.com/([\w.-]+/[\w-]+)", text)) == {REPOSITORY}
+
+
+def test_every_picture_is_told_in_words_too(cells):
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            assert not re.search(r"!\[\s*\]", cell["source"])
+        elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            assert cell["metadata"]["mystnb"]["image"]["alt"], cell["source"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -79,7 +112,7 @@ def kernel(folder: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS[:2], ids=NAMES[:2])
+@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
 def test_runs_from_first_cell_to_last(path, tmp_path, monkeypatch):
     """In a clean kernel and an empty folder, with no data folder named."""
     monkeypatch.delenv("FERLIB_DATA", raising=False)
