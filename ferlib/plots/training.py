@@ -46,7 +46,8 @@ def learning_curves(log: list[dict] | str | Path, constant: float | None = None)
     rate.set(ylim=(0, 1.3 * column["lr"].max()), ylabel="learning rate (shaded)")
     accuracy.plot(epochs, 100 * column["valid_accuracy"], BLUES[3], marker="o", ms=4)
     accuracy.axhline(end, color=MARK, lw=1, ls="--")
-    accuracy.set(title=f"validation accuracy, {end:.1f} % at the end", xlabel="epoch", ylabel="accuracy (%)")
+    words = f"validation accuracy, {end:.1f} % at the end"
+    accuracy.set(title=words, xlabel="epoch", ylabel="accuracy (%)")
     for ax in (loss, accuracy):
         ax.grid()
         ax.xaxis.get_major_locator().set_params(integer=True)
