@@ -23,7 +23,7 @@ import numpy as np
 
 from ferlib.data import cartoon, sample
 from ferlib.data.dataset import SPLITS, Dataset
-from ferlib.data.labels import majority, usable
+from ferlib.data.labels import EMOTIONS, majority, usable
 from ferlib.data.published import (
     LABEL_FILES,
     SIDE,
@@ -46,6 +46,8 @@ FORMS: tuple[str, ...] = (
     "train.csv",
 )
 FORMS += ("test.csv", "fer2013/fer2013.csv")
+SEVEN = EMOTIONS[:-1]  # of FER2013's own labels, which have no contempt
+OWN = np.array([4, 5, 6, 1, 3, 2, 0])  # FER2013's numbers -> those of SEVEN
 KEEPS = ("majority", "usable", "all")
 PREPARED = "fer2013.npz"
 
@@ -110,6 +112,30 @@ class Fer2013:
             form="fer2013",
             rows=rows,
             about={"split": split, "protocol": protocol},
+        )
+
+    def labelled(self, split: str, without_duplicates: bool = False) -> Dataset:
+        """One of SPLITS with FER2013's own labels: one class each, int (n,), of seven (SEVEN).
+
+        Rows without a label are left out; `without_duplicates` as in `split`. FerlibError where
+        the labels were not published with these pictures.
+        """
+        check_choice("split", split, SPLITS)
+        part = SPLITS.index(split)
+        chosen = (self.usage == part) & (self.classes >= 0)
+        if not chosen.any():
+            raise FerlibError(f"{self.source or 'these data'}: no {split} row has FER2013's label")
+        if without_duplicates:
+            chosen &= ~self.also_in(*SPLITS[part + 1 :])
+        rows = np.flatnonzero(chosen)
+        return Dataset(
+            self.pictures[rows],
+            OWN[self.classes[rows]],
+            classes=SEVEN,
+            source=self.source,
+            form="fer2013",
+            rows=rows,
+            about={"split": split, "labels": "fer2013"},
         )
 
     def votes_of(self, protocol: str) -> np.ndarray:
