@@ -47,8 +47,8 @@ class Net:
                heat maps are made of. Names are those of the graph without the net's own prefix;
                `graph.layers` lists them
     any_size:  whether smaller pictures go through as well, so that training can start with them
-    bfloat16:  whether MXNet trains it soundly so: not with concatenations, attention, or convolutions
-               in groups, at which oneDNN 2.4 crashes
+    bfloat16:  whether MXNet trains it soundly so: at concatenations, attention and convolutions in
+               groups oneDNN 2.4 crashes
     note:      what it is and where it is from, for people
     """
 
