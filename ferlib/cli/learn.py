@@ -79,11 +79,12 @@ def _splits(args, size: int, channels: int) -> list:
 
     names = dict(args.map or ()) or None
     data = open_data(DRAWN if args.sample else args.data, names, args.own_classes)
-    if args.labels == "fer2013":
-        if not isinstance(data, Fer2013) or args.protocol:
-            args.refuse("--labels fer2013 is for FER2013 itself, without --protocol")
-        return [data.labelled("train", args.without_duplicates), data.labelled("valid")]
+    own = args.labels == "fer2013"
+    if own and (args.protocol or not isinstance(data, Fer2013)):
+        args.refuse("--labels fer2013 is for FER2013 itself, without --protocol")
     if isinstance(data, Fer2013):
+        if own:
+            return [data.labelled("train", args.without_duplicates), data.labelled("valid")]
         protocol = args.protocol or PROTOCOLS[0]
         learn = data.split("train", protocol, "usable", args.without_duplicates)
         return [learn, data.split("valid", protocol)]

@@ -121,12 +121,7 @@ def googlenet(net: Net) -> Iterator[HybridBlock]:
     bfloat16=False,
     features=tuple(
         f"mobilenetv20_features_{last}_relu6"
-        for last in (
-            "linearbottleneck3_relu60",
-            "linearbottleneck6_relu60",
-            "linearbottleneck13_relu60",
-            "relu61",
-        )
+        for last in (*(f"linearbottleneck{number}_relu60" for number in (3, 6, 13)), "relu61")
     ),
     note="MobileNetV2 (Sandler et al. 2018)",
 )

@@ -40,7 +40,7 @@ class Attention(HybridBlock):
 def attentive() -> type:
     """gluoncv's bottleneck block with attention before its sum."""
 
-    class Attentive(gluoncv("resnet").BottleneckV1):
+    class Attentive(gluoncv("resnet").BottleneckV1):  # type: ignore[misc]
         def __init__(self, channels: int, *args: Any, **kwargs: Any):
             super().__init__(channels, *args, **kwargs)
             with self.name_scope():

@@ -1,7 +1,7 @@
 """`deep_emotion`: a spatial transformer before four small convolutions.
 
-After Minaee, Minaei and Abdolrashidi 2019 (arXiv 1902.01019), with the sizes of their net for 48 x 48
-pixels; the transformer is Jaderberg et al. 2015 (arXiv 1506.02025).
+After Minaee, Minaei and Abdolrashidi 2019 (arXiv 1902.01019), with the sizes of their net for 48 x
+48 pixels; the transformer is Jaderberg et al. 2015 (arXiv 1506.02025).
 """
 
 from collections.abc import Iterator
