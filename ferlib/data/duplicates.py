@@ -26,7 +26,7 @@ def _low(pictures: np.ndarray) -> np.ndarray:
 
 
 def nearest(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Hashes (n, B) and (m, B) -> how many bits each of the first differs from its nearest, (n,)."""
+    """Hashes (n, B), (m, B) -> how many bits each of the first differs from its nearest, (n,)."""
     signs = (1 - 2 * others.astype(np.float32)).T
     parts = np.array_split(some, max(1, len(some) // 512))
     alike = [((1 - 2 * part.astype(np.float32)) @ signs).max(axis=1) for part in parts if len(part)]

@@ -125,9 +125,7 @@ def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
 def _check_header(path, names: Sequence[str], classes: Sequence[str]) -> None:
     lacking = [name for name in ("row", *classes) if name not in names]
     if lacking:
-        raise FerlibError(
-            f"{path}: no column {lacking[0]!r}; expected: row, {', '.join(classes)}"
-        )
+        raise FerlibError(f"{path}: no column {lacking[0]!r}; expected: row, {', '.join(classes)}")
 
 
 def _row(path, number: int, line: dict, place: dict[int, int], part: Dataset) -> tuple[int, int]:
