@@ -17,7 +17,7 @@ export HOME := $(CURDIR)/build/home
 $(shell mkdir -p build/home)
 endif
 
-.PHONY: help setup tutorial book test quick lab serve stop bench speedrun pythons lint format clean
+.PHONY: help setup tutorial book test quick lab serve stop bench speedrun pythons colab lint format clean
 
 help:
 	@echo "make tutorial   run every chapter and solution on drawn faces, then serve, ask and stop"
@@ -30,6 +30,7 @@ help:
 	@echo "make bench      run the benchmarks and write results/"
 	@echo "make speedrun   train against the clock, on the real data in FERLIB_DATA"
 	@echo "make pythons    try ferlib on every Python and NumPy found on this machine"
+	@echo "make colab      run the chapters from a wheel, with Colab's Python and versions"
 	@echo "make lint       check style, types and imports;  make format  mends the style"
 	@echo "make setup      make .venv and install the pinned packages (the others do it when needed)"
 	@echo "make clean      remove .venv and what was built; runs/ and data/ stay"
@@ -72,6 +73,9 @@ speedrun: setup
 
 pythons: setup
 	@$(PY) scripts/try_pythons.py
+
+colab: setup
+	@$(PY) scripts/try_colab.py $(CHAPTER)
 
 lint: setup
 	@$(PY) -m ruff check .

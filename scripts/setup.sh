@@ -10,7 +10,7 @@ fail() { printf '%s\n' "$@" >&2; exit 1; }
 platform="$(uname -s) $(uname -m)"
 [ "$platform" = "Linux x86_64" ] || fail \
   "MXNet 1.9.1 exists for Linux on x86-64 only; this is $platform." \
-  "Use the container (deploy/README.md) or Google Colab (README.md)."
+  "Use the container (deploy/README.md) or Google Colab (docs/platforms.md)."
 
 # A pyenv shim is on the PATH for versions that are not active, so each candidate is run.
 is_311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }

@@ -180,7 +180,7 @@ def test_learning_curves_of_a_list_or_a_file(tmp_path, kept):
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["train", "valid"]
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50, 75, 70])
     np.testing.assert_array_equal(accuracy.lines[0].get_xdata(), [1, 2, 3])
-    assert "best 75.0 %" in accuracy.get_title()
+    assert "70.0 % at the end" in accuracy.get_title()
     assert rate.get_ylabel().startswith("learning rate")
 
 

@@ -1,10 +1,12 @@
 """Drawings of a network and of the whole line."""
 
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from matplotlib.transforms import Affine2D
 
@@ -34,8 +36,62 @@ STEPS = (
 )
 
 
-def _slab(ax, x: float, width: float, side: float, colour: str) -> None:
-    """A box seen from its front left, standing on both sides of y = 0."""
+LABEL = 1.12  # inches that two lines below a stage may take
+BAR = 0.13  # inches: the width of a dense layer
+
+
+@styled
+def architecture(net: "str | Net") -> Figure:
+    """Any network by its name or declaration: what its graph says of convolutions and dense layers.
+
+    One scale for all, told below the drawing: a box is as high and as deep as its maps in pixels,
+    and as wide as their number; a bar is as high as a layer has outputs.
+    """
+    from ferlib.nets import graph, registry
+
+    net = registry.find(net) if isinstance(net, str) else net
+    found = graph.layers(registry.create(net), net)
+    stages, scale = _stages(found), _Scale.of(net.size, found)
+    figure = new_figure(12, 4)
+    ax = figure.subplots()
+    place = _Place(ax, scale)
+    place.picture(net)
+    for k, (group, smaller) in enumerate(zip(stages, _shrinks(net.size, stages), strict=True)):
+        place.stage(group, BLUES[min(k, 3)], smaller)
+    place.dense(found, stages)
+    low, high = scale.low - 0.5, 0.8 * scale.inches * net.size
+    ax.set(xlim=(-0.1, place.x), ylim=(low, high), aspect="equal")
+    ax.set_axis_off()
+    figure.set_size_inches(place.x + 0.3, high - low + (0.6 if place.x > 12 else 1.0))
+    _legend(figure, scale)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """inches: of one pixel; maps: how many of them are as wide as one pixel is high."""
+
+    inches: float
+    maps: int
+    low: float  # where the words below begin
+
+    @classmethod
+    def of(cls, size: int, found: "list[Layer]") -> "_Scale":
+        inches = 2.4 / size
+        channels = sum(layer.shape[0] for layer in found if layer.op == "Convolution")
+        maps = 2 ** max(round(np.log2(max(channels, 1) * inches / 4.5)), 0)
+        return cls(inches, maps, -1.2 - 0.12)
+
+    def __str__(self) -> str:
+        return f" ({self.maps} as one pixel)" if self.maps > 1 else ""
+
+    def count(self, number: int) -> float:
+        """So many maps, or outputs, in inches."""
+        return number / self.maps * self.inches
+
+
+def _slab(ax, x: float, width: float, side: float, colour: str) -> float:
+    """A box seen from its front left, on both sides of y = 0; gives where its right side ends."""
     y, deep = side / 2, 0.28 * side
     front = [(x, -y), (x + width, -y), (x + width, y), (x, y)]
     lid = [(x, y), (x + width, y), (x + width + deep, y + deep), (x + deep, y + deep)]
@@ -43,67 +99,110 @@ def _slab(ax, x: float, width: float, side: float, colour: str) -> None:
     for corners, light in ((front, 1.0), (lid, 0.55), ([*flank, (x + width, y)], 0.75)):
         ax.add_patch(Polygon(corners, fc="white", ec="none"))
         ax.add_patch(Polygon(corners, fc=colour, ec="white", lw=0.8, alpha=light))
+    return x + width + deep
 
 
-@styled
-def architecture(net: "str | Net") -> Figure:
-    """Any network by its name or declaration: what its graph says of convolutions and dense layers.
-
-    A slab is as high as its maps; its thickness grows with the square root of their number.
-    """
-    from ferlib.nets import graph, registry
-
-    net = registry.find(net) if isinstance(net, str) else net
-    found = graph.layers(registry.create(net), net)
-    figure = new_figure(12, 4.2)
-    ax = figure.subplots()
-    low = -net.size / 2 - 5
-    x = _picture(ax, net, low)
-    for k, (layer, count) in enumerate(_stages(found)):
-        x = _stage(ax, x, low, layer, count, BLUES[min(k, 3)])
-    pooled = any(
-        a.shape[1:] > b.shape[1:] == (1, 1) for a, b in pairwise(found) if len(b.shape) > 1
-    )
-    if pooled:
-        ax.text(x - 1, 0, "mean of\neach map", ha="center", va="center", fontsize=9)
-        x += 11
-    dense = [layer.shape[0] for layer in found if layer.op == "FullyConnected"]
-    for number, units in enumerate(dense, start=1):
-        last = number == len(dense)
-        words = f"{units} emotions" if last and units == len(EMOTIONS) else str(units)
-        _slab(ax, x, 1.2, 8 if last else 20, MARK if last else FAINT)
-        ax.text(x + 1, low, f"dense\n{words}", ha="center", va="top")
-        x += 21
-    ax.set(xlim=(-8, x - 8), ylim=(low - 11, 0.85 * net.size), aspect="equal")
-    ax.set_axis_off()
-    return figure
-
-
-def _picture(ax, net: "Net", low: float) -> float:
-    """The input; gives where the next slab begins."""
-    _slab(ax, 0.0, 0.6, net.size, FAINT)
-    ax.text(0, low, f"picture\n{net.channels} x {net.size} x {net.size}", ha="center", va="top")
-    return 0.32 * net.size + 9
-
-
-def _stages(found: "list[Layer]") -> "list[tuple[Layer, int]]":
-    """Convolutions that give maps of one size and number, one after another, with their count."""
+def _stages(found: "list[Layer]") -> "list[list[Layer]]":
+    """Convolutions that give maps of one size and number, one after another."""
     convolutions = [layer for layer in found if layer.op == "Convolution"]
-    groups = (list(group) for _, group in groupby(convolutions, key=lambda layer: layer.shape))
-    return [(group[-1], len(group)) for group in groups]
+    return [list(group) for _, group in groupby(convolutions, key=lambda layer: layer.shape)]
 
 
-def _stage(ax, x: float, low: float, layer: "Layer", count: int, colour: str) -> float:
-    """The slabs of one stage and what is written below; gives where the next begins."""
-    channels, side, _ = layer.shape
-    start, width = x, channels**0.5 / 3
-    for _ in range(count):
-        _slab(ax, x, width, side, colour)
-        x += width + 0.1 * side + 1
-    kernel = f"{layer.kernel[2]}x{layer.kernel[3]}"
-    words = f"{count} x conv {kernel}\n{channels} x {side} x {side}"
-    ax.text((start + x) / 2, low, words, ha="center", va="top")
-    return x + 0.2 * side + 9
+def _shrinks(size: int, stages: "list[list[Layer]]") -> list[bool]:
+    """For each stage, whether its maps are smaller than those, or the picture, before it."""
+    sides = [size, *(group[0].shape[-1] for group in stages)]
+    return [after < before for before, after in pairwise(sides)]
+
+
+class _Place:
+    """Draws from left to right; x is where the next thing may begin, end where the last ended."""
+
+    def __init__(self, ax, scale: _Scale):
+        self.ax, self.scale, self.x, self.end = ax, scale, 0.0, 0.0
+
+    def _words(self, x: float, words: str) -> None:
+        self.ax.text(x, self.scale.low, words, ha="center", va="top")
+
+    def _arrow(self, to: float, smaller: bool) -> None:
+        colour = MARK if smaller else INK
+        line = {"arrowstyle": "-|>", "mutation_scale": 13, "lw": 1.6, "color": colour, "zorder": 5}
+        ends = (self.end + 0.05, 0), (to - 0.04, 0)
+        self.ax.add_patch(FancyArrowPatch(*ends, shrinkA=0, shrinkB=0, **line))
+
+    def picture(self, net: "Net") -> None:
+        side = net.size * self.scale.inches
+        x = LABEL / 2 - 0.2
+        self.end = _slab(self.ax, x, max(self.scale.count(net.channels), 0.03), side, FAINT)
+        self._words(LABEL / 2, f"picture\n{net.channels} x {net.size} x {net.size}")
+        self.x = max(LABEL, self.end) + 0.32
+
+    def stage(self, group: "list[Layer]", colour: str, smaller: bool) -> None:
+        """The boxes of one stage and what is written below."""
+        channels, height, side = group[0].shape
+        width, tall = self.scale.count(channels), side * self.scale.inches
+        step = width + 0.1 * tall + 0.06
+        whole = step * (len(group) - 1) + width
+        x = self.x + max(LABEL - whole, 0) / 2
+        self._arrow(x, smaller)
+        for k in range(len(group)):
+            self.end = _slab(self.ax, x + k * step, width, tall, colour)
+        kernels = dict.fromkeys(f"{one.kernel[2]}x{one.kernel[3]}" for one in group)
+        words = f"{len(group)} x conv {', '.join(kernels)}\n{channels} x {height} x {side}"
+        self._words(x + whole / 2, words)
+        self.x = max(self.x + LABEL, self.end) + 0.32
+
+    def _bar(self, words: str, count: int, colour: str, smaller: bool = False) -> None:
+        x, tall = self.x + 0.4, self.scale.count(count)
+        self._arrow(x, smaller)
+        self.ax.add_patch(Rectangle((x, -tall / 2), BAR, tall, fc=colour))
+        self._words(x + BAR / 2, words)
+        self.end, self.x = x + BAR, x + 0.62
+
+    def dense(self, found: "list[Layer]", stages: "list[list[Layer]]") -> None:
+        """What comes after the convolutions, down to the answers."""
+        maps = [layer for layer in found if len(layer.shape) == 3 and layer.shape[1] > 1]
+        smaller = bool(stages) and maps[-1].shape[-1] < stages[-1][-1].shape[-1]
+        last = maps[-1].shape[0] if maps else 0
+        spatial = [layer.shape for layer in found if len(layer.shape) > 1]
+        if any(a[1:] > b[1:] == (1, 1) for a, b in pairwise(spatial)):
+            self._bar("mean of\neach map", last, FAINT, smaller)
+            smaller = False
+        units = [layer.shape[0] for layer in found if layer.op == "FullyConnected"]
+        for count in units[:-1]:
+            self._bar(f"dense\n{count}", count, FAINT, smaller)
+            smaller = False
+        if units:
+            self._answers(units[-1], smaller)
+
+    def _answers(self, count: int, smaller: bool) -> None:
+        """The last layer: a square for each answer where there are few."""
+        emotions = count == len(EMOTIONS)
+        words = f"dense\n{count}{' emotions' if emotions else ''}"
+        if count > 16:
+            return self._bar(words, count, BLUES[3], smaller)
+        x, hues = self.x + 0.4, labels.HUES if emotions else [BLUES[3]] * count
+        self._arrow(x, smaller)
+        for k, hue in enumerate(hues):
+            corner = (x, BAR * (count / 2 - 1 - k))
+            self.ax.add_patch(Rectangle(corner, BAR, BAR, fc=hue, ec="white", lw=0.8))
+        self._words(x + BAR / 2, words)
+        self.x = x + 0.62
+        return None
+
+
+def _legend(figure: Figure, scale: _Scale) -> None:
+    """What heights, widths and arrows mean, below the drawing."""
+    blue, gray = (Rectangle((0, 0), 1, 1, fc=colour) for colour in (BLUES[1], FAINT))
+    flat, down = (Line2D([], [], color=c, marker=">", ms=6, lw=1.6) for c in (INK, MARK))
+    lines = {
+        f"box: height and depth show the side of its maps, width their number{scale}": blue,
+        f"bar: its height shows the number of outputs{scale}": gray,
+        "on to the next layer": flat,
+        "on to the next layer, maps made smaller by pooling or a stride": down,
+    }
+    wide = figure.get_figwidth() > 12.3
+    how = {"loc": "outside lower left", "ncols": 1 + wide, "fontsize": 9.5, "columnspacing": 1.5}
+    figure.legend(list(lines.values()), list(lines), **how)
 
 
 def _arrow(ax, start, stop, words: str = "", style: str = "-|>", colour: str = INK) -> None:

@@ -11,27 +11,40 @@ from ferlib.data.labels import EMOTIONS, colours
 from ferlib.metrics import calibration_error
 from ferlib.plots.style import BLUES, FAINT, INK, MARK, lying_bars, new_figure, styled
 
-PARTS = ("kept", "no_majority", "unknown", "non_face", "no_votes", "no_name")
+PARTS = {
+    "kept": "kept",
+    "no_majority": "no majority",
+    "unknown": "most say unknown",
+    "non_face": "most say not a face",
+    "no_votes": "no votes in this file",
+    "no_name": "no name in FER+",
+}
 
 
 @styled
 def split_counts(account: dict[str, dict[str, int]]) -> Figure:
-    """What became of every row: `ferlib.data.account.account`, one lying stack for each split."""
+    """What became of every row: `ferlib.data.account.account`, one lying stack for each split.
+
+    The legend gives each part's rows over all splits, and leaves out the parts without any.
+    """
     figure = new_figure(10, 0.6 * len(account) + 1.6)
     ax = figure.subplots()
     shades = (BLUES[3], BLUES[1], "#E2E2E2", "#5A5A5A", "#C9B79C", FAINT)
     left = np.zeros(len(account))
-    for part, shade in zip(PARTS, shades, strict=True):
+    for (part, text), shade in zip(PARTS.items(), shades, strict=True):
         counts = np.array([split.get(part, 0) for split in account.values()])
         share = counts / [max(split["rows"], 1) for split in account.values()]
-        label = f"{part.replace('_', ' ')} ({counts.sum():,})"
+        label = f"{text} ({counts.sum():,})" if counts.any() else None
         ax.barh(list(account), share, left=left, color=shade, label=label)
         left = left + share
     for y, split in enumerate(account.values()):
         ax.text(0.01, y, f"{split.get('kept', 0):,} of {split['rows']:,}", color="w", va="center")
-    ax.set(xlim=(0, 1), xlabel="share of the rows")
+    ax.set(xlim=(0, 1), xlabel="share of the split's rows")
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    ax.tick_params("y", length=0)
     ax.invert_yaxis()
-    ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+    entries = len(ax.get_legend_handles_labels()[0])
+    ax.legend(ncols=-(-entries // 2), loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 
 
@@ -58,22 +71,25 @@ def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS) -> Figure:
 
 @styled
 def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> Figure:
-    """Accuracy over confidence (N,), correct bool (N,), in equal bins (Guo et al. 2017)."""
+    """Accuracy over confidence (N,), correct bool (N,), in equal bins (Guo et al. 2017).
+
+    Below it the share of the pictures in each bin. A bin without any has no bar.
+    """
     confidences, correct = np.asarray(confidences, float), np.asarray(correct, float)
     which = np.minimum((confidences * bins).astype(int), bins - 1)
     size = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):
         accuracy = np.bincount(which, correct, minlength=bins) / size
     middle = (np.arange(bins) + 0.5) / bins
-    figure = new_figure(5.2, 5.6)
+    figure = new_figure(5.2, 6)
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     ax.bar(middle, np.nan_to_num(accuracy), 0.92 / bins, color=BLUES[2])
     ax.plot((0, 1), (0, 1), color=MARK, ls="--", label="as sure as right")
     error = calibration_error(confidences, correct, bins)
     ax.set(title=f"calibration error {error:.3f}", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
-    ax.legend(loc="upper left")
-    below.bar(middle, size / size.sum(), 0.92 / bins, color=FAINT)
-    below.set(xlabel="confidence", ylabel="images")
+    figure.legend(loc="outside lower center")
+    below.bar(middle, size / max(size.sum(), 1), 0.92 / bins, color=FAINT)
+    below.set(xlabel="confidence", ylabel="pictures")
     below.yaxis.set_major_formatter("{x:.0%}")
     return figure
 
@@ -83,22 +99,22 @@ def confidence(votes: np.ndarray, answers: dict) -> Figure:
     """How sure nets are where voters agree more and less: votes (N, 10), name -> scores (N, 8)."""
     top = labels.shares(votes).max(axis=1).round(1)
     levels = [level for level in np.unique(top) if (top == level).sum() >= 5]  # fewer are chance
-    figure = new_figure(6.4, 4.6)
+    figure = new_figure(8.4, 4.4)
     ax = figure.subplots()
     looks = zip((FAINT, BLUES[1], BLUES[3], MARK), ("s", "^", "o", "D"), strict=True)
     for (name, scores), (colour, marker) in zip(answers.items(), looks, strict=False):
         sure = [np.max(scores, axis=1)[top == level].mean() for level in levels]
         ax.plot(levels, sure, color=colour, marker=marker, label=name)
     ax.plot((levels[0], 1), (levels[0], 1), color=INK, ls="--", lw=1, label="as sure as the voters")
-    ax.set(xlabel="the voters' largest share", ylabel="the net's, on average")
+    ax.set(xlabel="the voters' largest share", ylabel="the net's largest score, on average")
     ax.grid()
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 @styled
 def per_emotion(accuracy: dict[str, float | None]) -> Figure:
-    """Emotion -> accuracy, a fraction or None where there were no images."""
+    """Emotion -> accuracy, a fraction or None where there were no pictures."""
     figure = new_figure(7, 0.4 * len(accuracy) + 0.9)
     values = [value or 0.0 for value in accuracy.values()]
     texts = ["-" if value is None else f"{value:.1%}" for value in accuracy.values()]
@@ -106,7 +122,7 @@ def per_emotion(accuracy: dict[str, float | None]) -> Figure:
     lying_bars(
         ax, values, list(accuracy), [colours(tuple(accuracy))[name] for name in accuracy], texts
     )
-    ax.set_xlabel("accuracy")
+    ax.set_xlabel("share of each emotion's pictures that was found")
     return figure
 
 

@@ -39,29 +39,37 @@ def _heat_bar(figure, axes) -> None:
     bar = figure.colorbar(scale, ax=axes, location="bottom", fraction=0.02, shrink=0.35, aspect=25)
     bar.set_ticks([])
     bar.outline.set_visible(False)
-    bar.ax.text(-0.03, 0.4, "no evidence", ha="right", va="center")
-    bar.ax.text(1.03, 0.4, "most", ha="left", va="center")
+    how = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center_baseline"}
+    bar.ax.annotate("no evidence", (0, 0.5), (-6, 0), ha="right", **how)
+    bar.ax.annotate("most", (1, 0.5), (6, 0), ha="left", **how)
 
 
 @styled
 def explained(
-    crops: Sequence, heats: np.ndarray, titles: Sequence[str] | None = None, columns: int = 4
+    crops: Sequence,
+    heats: np.ndarray,
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    beside: bool = True,
 ) -> Figure:
     """Each crop, gray or RGB, beside itself under its heat: maps (N, h, w) of `explain`.
 
-    Each map is drawn from 0, or below, to its own maximum.
+    Each map is drawn from 0, or below, to its own maximum. With `beside` False the plain crops are
+    left out, where readers know them already.
     """
-    columns = min(columns, len(crops))
+    columns, each = min(columns, len(crops)), 1 + beside
     rows = -(-len(crops) // columns)
-    figure = new_figure(2.9 * columns, (1.62 if titles is not None else 1.42) * rows + 0.3)
-    axes = figure.subplots(rows, 2 * columns, squeeze=False)
-    pairs = axes.reshape(-1, 2)
-    for k, (left, right) in enumerate(pairs[: len(crops)]):
-        show(left, crops[k])
-        _overlay(right, crops[k], heats[k])
-        left.set_title(titles[k] if titles is not None else "", loc="left")
+    height = (1.4 if titles is not None else 1.17) * rows + 0.35
+    figure = new_figure(1.2 * each * columns, height)
+    axes = figure.subplots(rows, each * columns, squeeze=False)
+    places = axes.reshape(-1, each)
+    for k, place in enumerate(places[: len(crops)]):
+        if beside:
+            show(place[0], crops[k])
+        _overlay(place[-1], crops[k], heats[k])
+        place[0].set_title(titles[k] if titles is not None else "", loc="left")
     _heat_bar(figure, axes)
-    for ax in pairs[len(crops) :].ravel():
+    for ax in places[len(crops) :].ravel():
         ax.remove()
     return figure
 
@@ -107,8 +115,10 @@ def timeline(faces: dict[str, tuple], most: int = 12, classes: Sequence[str] = E
             lasting = [*part, part[-1] + step]  # a frame lasts: one alone is seen, too
             ax.stackplot(lasting, *values.T[:, [*range(len(values)), -1]], colors=hues, lw=0)
         ax.set(ylim=(0, 1), yticks=(0, 1), yticklabels=("0", "100 %"))
+        ax.margins(x=0)
         ax.set_title(name, fontsize=10.5, loc="left")
     axes[-1].set_xlabel("seconds")
+    figure.supylabel("probability", fontsize=11)
     left_out = len(faces) - len(shown)
     title = f"the {len(shown)} faces seen longest, of {len(faces)}" if left_out else None
     keys = [Rectangle((0, 0), 1, 1, color=colour) for colour in hues]

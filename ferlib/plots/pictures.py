@@ -37,6 +37,8 @@ def faces_with_votes(pictures: Sequence, votes: np.ndarray, columns: int = 6) ->
         won = majority(votes[k : k + 1])[0]
         show(face, pictures[k], EMOTIONS[won] if won >= 0 else "no majority")
         bars(below, votes[k], COLUMNS, 10)
+        if k % columns == 0:
+            below.set_ylabel("votes")
     return figure
 
 
@@ -52,10 +54,11 @@ def targets_by_scheme(
         show(axes[0], picture, "the picture")
         axes = axes[1:]
     bars(axes[0], votes[0], COLUMNS, votes.max())
-    axes[0].set_title("ten votes")
+    axes[0].set(title="ten votes", ylabel="votes")
     for ax, scheme in zip(axes[1:], SCHEMES, strict=True):
         bars(ax, targets(votes, scheme, rng)[0], EMOTIONS, 1, 0 if scheme != SCHEMES[2] else 2)
         ax.set_title(scheme)
+    axes[1].set_ylabel("target")
     axes[1 + SCHEMES.index("probability")].set_xlabel("drawn afresh every epoch", color="#666666")
     return figure
 
@@ -67,10 +70,14 @@ def answers_by_scheme(picture: np.ndarray, votes: np.ndarray, answers: dict) -> 
     face, voters, *axes = figure.subplots(1, 2 + len(answers))
     show(face, picture, "the picture")
     bars(voters, votes, COLUMNS, max(votes))
-    voters.set_title("ten votes")
+    voters.set(title="ten votes", ylabel="votes")
     for ax, (scheme, scores) in zip(axes, answers.items(), strict=True):
         bars(ax, np.round(scores, 2), EMOTIONS, 1, 2)
+        for text in [text for text in ax.texts if float(text.get_text()) < 0.05]:
+            text.remove()  # they would run into each other
         ax.set_title(scheme)
+    if axes:
+        axes[0].set_ylabel("probability")
     return figure
 
 
@@ -79,24 +86,27 @@ def loss_curves(answers: ArrayLike, losses: dict, draws: dict) -> Figure:
     """How each scheme's loss wants one face to be answered.
 
     answers: (K, 8) probabilities, the share of one emotion growing from one to the next; losses:
-    scheme -> (K,); draws: emotion -> (K,), what "probability" costs when that one is drawn.
+    scheme -> (K,); draws: emotion -> (K,), what "probability" costs when that one is drawn, a thin
+    line in the emotion's colour. A dot marks the smallest loss.
     """
     answers = np.asarray(answers)
     shown = answers.max(axis=0) > 0.005
     moved = np.diff(answers, axis=0).mean(axis=0).argmax()
     share = answers[:, moved]
-    figure = new_figure(2.7 * (1 + len(losses)), 3.3)
+    figure = new_figure(2.7 * (1 + len(losses)), 3.9)
     first, *axes = figure.subplots(1, 1 + len(losses))
     names, hues = np.array(EMOTIONS)[shown], np.array(labels.HUES)[shown]
     first.stackplot(share, *answers.T[shown], colors=hues, labels=names)
-    first.set(title="the net's answer", ylim=(0, 1))
-    first.legend(loc="upper left", fontsize=9, frameon=True, framealpha=0.8)
+    first.set(title="the net's answer", ylim=(0, 1), ylabel="probability")
+    first.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, columnspacing=1)
     for ax, (scheme, loss) in zip(axes, losses.items(), strict=True):
         for name, one in draws.items() if scheme == "probability" else ():
             ax.plot(share, one, COLOURS[name], lw=1.2)
         ax.plot(share, loss, INK)
         best = share[loss.argmin()], loss.min()
-        ax.plot(*best, "o", color=MARK, ms=8, clip_on=False, zorder=3)
+        name = f"smallest at {best[0]:.2f}"
+        ax.plot(*best, "o", color=MARK, ms=8, clip_on=False, zorder=3, label=name)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), handletextpad=0.2)
         ax.set(title=scheme, ylim=(0, 3))
         ax.grid()
     for ax in (first, *axes):
@@ -130,11 +140,12 @@ def augmented(picture: np.ndarray, batch: Sequence, columns: int = 6) -> Figure:
     rows = -(-len(batch) // columns)
     figure = new_figure(1.35 * (columns + rows), 1.35 * rows + 0.4)
     left, right = figure.subfigures(1, 2, width_ratios=(rows, columns))
-    show(left.subplots(), picture, "as it is")
+    show(left.subplots(), picture)
     axes = np.ravel(right.subplots(rows, columns))
     for ax, one in zip(axes, batch, strict=False):
         show(ax, one)
     for ax in axes[len(batch) :]:
         ax.remove()
-    right.suptitle("as the net sees it, never twice the same", fontsize=10.5)
+    for part, words in ((left, "as it is"), (right, "as the net sees it: never twice the same")):
+        part.suptitle(words, fontsize=10.5, fontweight="bold")
     return figure

@@ -56,7 +56,7 @@ class _Gate(Collector):
         requests = CounterMetricFamily("ferlib_requests", about, labels=["status"])
         for status, count in counts.status.items():
             requests.add_metric([str(status)], count)
-        about = "Requests that no worker has answered, by the code of the gate's answer"
+        about = "Requests turned away or not answered by a worker, by the code of the gate's answer"
         refused = CounterMetricFamily("ferlib_refused", about, labels=["code"])
         for code, count in counts.refused.items():
             refused.add_metric([code], count)
