@@ -79,7 +79,12 @@ def _splits(args, size: int, channels: int) -> list:
 
     names = dict(args.map or ()) or None
     data = open_data(DRAWN if args.sample else args.data, names, args.own_classes)
+    own = args.labels == "fer2013"
+    if own and (args.protocol or not isinstance(data, Fer2013)):
+        args.refuse("--labels fer2013 is for FER2013 itself, without --protocol")
     if isinstance(data, Fer2013):
+        if own:
+            return [data.labelled("train", args.without_duplicates), data.labelled("valid")]
         protocol = args.protocol or PROTOCOLS[0]
         learn = data.split("train", protocol, "usable", args.without_duplicates)
         return [learn, data.split("valid", protocol)]
@@ -150,7 +155,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("weights", metavar="PREFIX", help=about)
     add_source(command)
     add_folders(command)
-    command.set_defaults(protocol=None, without_duplicates=False)
+    command.set_defaults(protocol=None, without_duplicates=False, labels="ferplus")
     add_command(commands, "models", models, "list the networks")
     about = "say what MXNet runs on here: device, precision, threads"
     add_command(commands, "info", info, about)
@@ -166,6 +171,8 @@ def _data_arguments(command) -> None:
     add_source(command)
     add = command.add_argument
     add("--protocol", choices=PROTOCOLS, help=f"FER2013's votes (default: {PROTOCOLS[0]})")
+    about = "FER+'s votes for eight emotions, or FER2013's own labels, one of seven a picture"
+    add("--labels", choices=("ferplus", "fer2013"), default="ferplus", help=about)
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
     add_folders(command)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from ferlib.data import cartoon, sample
 from ferlib.data.dataset import SPLITS, Dataset
-from ferlib.data.labels import majority, usable
+from ferlib.data.labels import EMOTIONS, drop_singles, majority, usable
 from ferlib.data.published import (
     LABEL_FILES,
     SIDE,
@@ -46,6 +46,8 @@ FORMS: tuple[str, ...] = (
     "train.csv",
 )
 FORMS += ("test.csv", "fer2013/fer2013.csv")
+SEVEN = EMOTIONS[:-1]  # of FER2013's own labels, which have no contempt
+OWN = np.array([4, 5, 6, 1, 3, 2, 0])  # FER2013's numbers -> those of SEVEN
 KEEPS = ("majority", "usable", "all")
 PREPARED = "fer2013.npz"
 
@@ -112,6 +114,32 @@ class Fer2013:
             about={"split": split, "protocol": protocol},
         )
 
+    def labelled(self, split: str, without_duplicates: bool = False, soft: float = 0.0) -> Dataset:
+        """One of SPLITS with FER2013's own labels: one class each, int (n,), of seven (SEVEN).
+
+        Rows without a label are left out; `without_duplicates` as in `split`. `soft`: that share of
+        each label is given to what FER+'s voters saw of the seven; labels are shares (n, 7) then.
+        FerlibError where the labels were not published with these pictures.
+        """
+        check_choice("split", split, SPLITS)
+        part = SPLITS.index(split)
+        chosen = (self.usage == part) & (self.classes >= 0)
+        if not chosen.any():
+            raise FerlibError(f"{self.source or 'these data'}: no {split} row has FER2013's label")
+        if without_duplicates:
+            chosen &= ~self.also_in(*SPLITS[part + 1 :])
+        rows = np.flatnonzero(chosen)
+        own = OWN[self.classes[rows]]
+        return Dataset(
+            self.pictures[rows],
+            own if not soft else _softened(own, self.votes_of(PROTOCOLS[0])[rows], soft),
+            classes=SEVEN,
+            source=self.source,
+            form="fer2013",
+            rows=rows,
+            about={"split": split, "labels": "fer2013"},
+        )
+
     def votes_of(self, protocol: str) -> np.ndarray:
         """uint8 (N, 10) votes of one of PROTOCOLS; FerlibError where these data lack it."""
         check_choice("protocol", protocol, PROTOCOLS)
@@ -127,6 +155,14 @@ class Fer2013:
         """bool (N,): the same picture occurs somewhere in one of these splits."""
         there = np.isin(self.usage, [SPLITS.index(split) for split in splits])
         return np.isin(self.twins, self.twins[there])
+
+
+def _softened(own: np.ndarray, votes: np.ndarray, soft: float) -> np.ndarray:
+    """Labels int (n,), votes (n, 10) -> shares (n, 7); without votes for the seven: the label."""
+    hard = np.eye(len(SEVEN))[own]
+    cast = drop_singles(votes)[:, : len(SEVEN)].astype(float)
+    total = cast.sum(axis=1, keepdims=True)
+    return hard + soft * np.where(total > 0, cast / np.maximum(total, 1) - hard, 0)
 
 
 # ---------------------------------------------------------------- reading both and joining them

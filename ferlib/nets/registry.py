@@ -47,6 +47,8 @@ class Net:
                heat maps are made of. Names are those of the graph without the net's own prefix;
                `graph.layers` lists them
     any_size:  whether smaller pictures go through as well, so that training can start with them
+    bfloat16:  whether MXNet trains it soundly so: at concatenations, attention and convolutions in
+               groups oneDNN 2.4 crashes
     note:      what it is and where it is from, for people
     """
 
@@ -58,6 +60,7 @@ class Net:
     normalise: str = "standardise"
     features: tuple[str, ...] = ()
     any_size: bool = True
+    bfloat16: bool = True
     note: str = ""
 
     @property
@@ -115,6 +118,7 @@ def create(net: str | Net, ctx: Any = None, seed: int | None = None) -> nn.Hybri
     with block.name_scope():
         for layer in net.layers(net):
             block.add(layer)
+    block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))  # where one is not told
     block.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     return block
 

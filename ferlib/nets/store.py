@@ -81,12 +81,18 @@ def fastest(prefix: str | Path, ctx: Any = None) -> str:
     return "int8" if int8_file(prefix).is_file() and runtime.fast_int8() else "fused"
 
 
-def take_over(net: Any, prefix: str | Path) -> None:
-    """Give `net` the values of stored weights; FerlibError when they are another network's."""
+def take_over(net: Any, prefix: str | Path, classes: tuple[str, ...] | None = None) -> None:
+    """Give `net` the values of stored weights; FerlibError when they are another network's.
+
+    Where they tell apart other classes than `classes`, the last layer keeps its own values but for
+    the classes that both know.
+    """
     stored, info = load(prefix)
     # By way of NumPy: loading has run the net once, which can leave weights in oneDNN's layout.
     values = {name: p.data().asnumpy() for name, p in stored.collect_params().items()}
     mine = net.collect_params()
+    if classes is not None and classes != info.classes:
+        _fit_head(mine, values, classes, info.classes)
     if {name: p.shape for name, p in mine.items()} != {k: v.shape for k, v in values.items()}:
         shape = f"{info.channels} x {info.input_size} pixels, {len(info.classes)} classes"
         raise FerlibError(
@@ -94,6 +100,17 @@ def take_over(net: Any, prefix: str | Path) -> None:
         )
     for name, parameter in mine.items():
         parameter.set_data(mx.nd.array(values[name]))
+
+
+def _fit_head(mine: Any, values: dict, classes: tuple[str, ...], theirs: tuple[str, ...]) -> None:
+    """Exchange, in `values`, the last layer for one of these classes, known ones taken over."""
+    for name, parameter in list(mine.items())[-2:]:
+        head = parameter.data().asnumpy()
+        if values.get(name) is not None and values[name].shape[1:] == head.shape[1:]:
+            for at, title in enumerate(classes):
+                if title in theirs:
+                    head[at] = values[name][theirs.index(title)]
+            values[name] = head
 
 
 def _import(prefix, precision: str, ctx) -> SymbolBlock:

@@ -85,7 +85,7 @@ class Run:
         self.teachers = teachers.load_teachers(recipe, ctx[0], self.classes) if views else []
         self.net = registry.create(self.network, ctx=ctx, seed=recipe.seed)
         if recipe.start:
-            store.take_over(self.net, recipe.start)
+            store.take_over(self.net, recipe.start, self.classes)
         self.fast, self.precision = for_training(self.net, recipe, ctx)
         self.loss = VoteLoss(recipe.scheme)
         self.loss.hybridize()

@@ -19,7 +19,8 @@ def for_training(net: Any, recipe: Recipe, ctx: list) -> tuple[gluon.HybridBlock
     precision = recipe.precision
     if precision == "auto":
         on_cpu = ctx[0].device_type == "cpu"
-        precision = "bfloat16" if on_cpu and runtime.fast_bfloat16() else "float32"
+        sound = on_cpu and runtime.fast_bfloat16() and recipe.network().bfloat16
+        precision = "bfloat16" if sound else "float32"
     fast = in_bfloat16(net) if precision == "bfloat16" else net
     fast.hybridize(static_alloc=True, static_shape=True)
     return fast, precision

@@ -1,0 +1,38 @@
+"""Train on FER2013's own seven labels, from a net that has learnt FER+'s votes.
+
+    FERLIB_DATA=... python experiments/seven.py --start ferplus --out runs/seven/a
+
+Both sets of labels are of the same training pictures: nothing from outside is used. The votes also
+soften the labels (`--soft`). Settings are chosen on PublicTest.
+"""
+
+import argparse
+import sys
+
+from ferlib import training
+from ferlib.data import fer2013
+from ferlib.nets.places import find_weights, stored_files
+from ferlib.nets.info import Info
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--start", default="ferplus")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--soft", type=float, default=0.5)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--lr", type=float, default=0.03)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    data = fer2013.load_or_sample()
+    learn, valid = data.labelled("train", soft=args.soft), data.labelled("valid")
+    start = str(find_weights(args.start))
+    net = Info.read(stored_files(start)[2]).network
+    how = {"epochs": args.epochs, "lr": args.lr, "batch_size": 64, "grow": ()}
+    recipe = training.Recipe(net=net, start=start, seed=args.seed, **how)
+    command = " ".join(["python", *sys.argv])
+    training.train_to(args.out, learn, valid, recipe, command=command, named={"start": args.start})
+
+
+if __name__ == "__main__":
+    main()

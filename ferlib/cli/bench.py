@@ -1,0 +1,71 @@
+"""ferlib bench: networks under one protocol, and anybody's predictions."""
+
+from argparse import Namespace
+from typing import Any
+
+from ferlib.cli.arguments import add_command, amount, number, seed
+from ferlib.errors import FerlibError
+
+LABELS = ("ferplus", "fer2013")
+
+
+def bench(args: Namespace) -> dict:
+    if args.predictions:
+        return _score(args)
+    from ferlib import nets
+    from ferlib.data.sources import DRAWN, open_data
+    from ferlib.evaluation import contest
+
+    for name in args.nets:
+        nets.find(name)  # before hours of training
+    data = _fer2013(open_data(DRAWN if args.sample else args.data))
+    found = []
+    for net in args.nets or nets.names():
+        for labels in args.labels or LABELS:
+            epochs = args.epochs or contest.epochs_for(net, data, args.minutes)
+            told = contest.row(net, labels, data, epochs, args.seed, args.out)
+            print(_line(f"{net}, {labels}, {epochs} epochs", told["test"]))
+            found.append(told)
+    return {"rows": found}
+
+
+def _score(args: Namespace) -> dict:
+    from ferlib.data.sources import DRAWN, open_data
+    from ferlib.evaluation import bench as scoring
+
+    if len(args.labels or ()) != 1:
+        args.refuse(f"--predictions needs --labels, one of {' and '.join(LABELS)}")
+    data = _fer2013(open_data(DRAWN if args.sample else args.data))
+    part = scoring.split_of(data, "test", args.labels[0])
+    found = scoring.in_columns(scoring.read_predictions(args.predictions, part), data, part)
+    print(_line(args.predictions, found))
+    return {"predictions": args.predictions, "labels": args.labels[0], "test": found}
+
+
+def _fer2013(data: Any) -> Any:
+    from ferlib.data.fer2013 import Fer2013
+
+    if not isinstance(data, Fer2013):
+        raise FerlibError("the bench is on FER2013: these are other pictures")
+    return data
+
+
+def _line(title: str, test: dict[str, dict]) -> str:
+    told = (f"{name} {row['accuracy']:.2%} (n = {row['n']})" for name, row in test.items())
+    return f"{title}: {', '.join(told)}"
+
+
+def add_commands(commands: Any) -> None:
+    about = "train and measure networks under one protocol; or score a file of predictions"
+    command = add_command(commands, "bench", bench, about)
+    add = command.add_argument
+    add("nets", nargs="*", metavar="NET", help="networks (default: all)")
+    add("--labels", action="append", choices=LABELS, help="default: both, one after the other")
+    add("--minutes", type=amount, default=15.0, help="of training for each, on these threads")
+    add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")
+    add("--seed", type=seed, default=0)
+    add("--out", default="runs/bench", metavar="FOLDER", help="nets, logs and rows")
+    add("--predictions", metavar="FILE", help="a CSV: row of FER2013, then a score for each class")
+    source = command.add_mutually_exclusive_group()
+    source.add_argument("--data", metavar="FOLDER", help="default: $FERLIB_DATA or data/")
+    source.add_argument("--sample", action="store_true", help="drawn faces instead")

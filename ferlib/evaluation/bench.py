@@ -1,0 +1,155 @@
+"""The bench: one protocol for every network, and for anybody's predictions.
+
+A net is trained by one recipe under one budget, on FER+ or on FER2013's own labels, and measured on
+all three splits; on the test split three times: as it was published, without the pictures that also
+occur in the training split, and without those that nearly do.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ferlib.data import duplicates
+from ferlib.data.dataset import SPLITS, Dataset
+from ferlib.data.fer2013 import Fer2013
+from ferlib.errors import FerlibError, check_choice
+from ferlib.metrics import Figures, measure
+
+LABELS = ("ferplus", "fer2013")
+COLUMNS = ("published", "without exact", "without near")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a bench says of one split: means over classes, and F1 weighted by their size."""
+
+    n: int
+    accuracy: float
+    balanced_accuracy: float  # the mean recall
+    precision: float  # the mean precision
+    weighted_f1: float
+    loss: float
+    kl: float | None  # to the votes; None where there are none
+    ece: float
+
+
+def split_of(data: Fer2013, split: str, labels: str, protocol: str = "fer2013new.csv") -> Dataset:
+    """The pictures of a split that count, with FER+'s votes or with FER2013's labels."""
+    check_choice("labels", labels, LABELS)
+    return data.labelled(split) if labels == "fer2013" else data.split(split, protocol)
+
+
+@cache
+def _near(data: Fer2013) -> np.ndarray:
+    """bool (N,): rows whose picture, or one nearly like it, stands in the training split.
+
+    A black picture has no hash of its own.
+    """
+    codes = duplicates.hashes(data.pictures)
+    train = data.usage == SPLITS.index("train")
+    found = np.zeros(len(codes), bool)
+    found[~train] = duplicates.nearest(codes[~train], codes[train]) <= duplicates.NEAR
+    return found | data.also_in("train")
+
+
+def columns(data: Fer2013, part: Dataset) -> dict[str, np.ndarray]:
+    """COLUMNS -> bool (n,): which pictures of a split each one counts."""
+    if part.rows is None:
+        raise FerlibError("these pictures have no rows in FER2013: their duplicates are not known")
+    every = np.ones(len(part), bool)
+    seen = (~every, data.also_in("train")[part.rows], _near(data)[part.rows])
+    return {name: ~leaked for name, leaked in zip(COLUMNS, seen, strict=True)}
+
+
+def scored(scores: np.ndarray, part: Dataset) -> Scores:
+    """Probabilities (n, K) for the pictures of a split -> what the bench says of them."""
+    found: Figures = measure(scores, part)
+    confusion = np.array(found.confusion, float)
+    right, truth, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision = right / np.maximum(said, 1)
+    f1 = 2 * right / np.maximum(truth + said, 1)
+    there = truth > 0
+    return Scores(
+        n=found.n,
+        accuracy=found.accuracy,
+        balanced_accuracy=found.balanced_accuracy,
+        precision=round(float(precision[there].mean()), 5),
+        weighted_f1=round(float((f1 * truth).sum() / truth.sum()), 5),
+        loss=found.loss,
+        kl=found.kl if part.kind == "votes" else None,
+        ece=found.ece,
+    )
+
+
+def in_columns(scores: np.ndarray, data: Fer2013, part: Dataset) -> dict[str, dict]:
+    """What the bench says of the answers to one split, in each of COLUMNS."""
+    kept = columns(data, part)
+    return {
+        name: asdict(scored(scores[which], part.take(np.flatnonzero(which))))
+        for name, which in kept.items()
+    }
+
+
+# ---------------------------------------------------------------- somebody else's predictions
+
+
+def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
+    """A CSV with a column `row` (of FER2013, from 0) and one for each class -> float (n, K).
+
+    In the order of `part`, made to sum to one. FerlibError names the line of what is wrong: a row
+    that is missing, doubled or of another split, a class that is not there, a score that is none.
+    """
+    place = {int(row): at for at, row in enumerate(part.rows if part.rows is not None else ())}
+    scores = np.full((len(part), len(part.classes)), np.nan)
+    with open(path, newline="") as file:
+        lines = csv.DictReader(file)
+        _check_header(path, lines.fieldnames or (), part.classes)
+        for line in lines:
+            at, row = _row(path, lines.line_num, line, place, part)
+            if not np.isnan(scores[at, 0]):
+                raise FerlibError(f"{path}, line {lines.line_num}: row {row} stands there twice")
+            scores[at] = _scores(path, lines.line_num, line, part.classes)
+    missing = np.flatnonzero(np.isnan(scores[:, 0]))
+    if len(missing):
+        first = sorted(place, key=place.__getitem__)[missing[0]]
+        raise FerlibError(
+            f"{path}: {len(missing)} of {len(part)} rows are missing, row {first} first"
+        )
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+def _check_header(path, names: Sequence[str], classes: Sequence[str]) -> None:
+    lacking = [name for name in ("row", *classes) if name not in names]
+    if lacking:
+        raise FerlibError(f"{path}: no column {lacking[0]!r}; expected: row, {', '.join(classes)}")
+
+
+def _row(path, number: int, line: dict, place: dict[int, int], part: Dataset) -> tuple[int, int]:
+    """Where in the split a line's row stands, and the row."""
+    try:
+        row = int(line["row"])
+        return place[row], row
+    except (TypeError, ValueError):
+        raise FerlibError(f"{path}, line {number}: {line['row']!r} is no row number") from None
+    except KeyError:
+        split = part.about.get("split", "")
+        raise FerlibError(
+            f"{path}, line {number}: row {line['row']} is none of the {len(part)} {split} rows "
+            "that count"
+        ) from None
+
+
+def _scores(path, number: int, line: dict, classes: Sequence[str]) -> list[float]:
+    try:
+        found = [float(line[name]) for name in classes]
+    except (TypeError, ValueError):
+        found = []
+    if not found or not np.isfinite(found).all() or min(found) < 0 or not sum(found):
+        raise FerlibError(
+            f"{path}, line {number}: expected {len(classes)} scores of 0 and more, not all 0"
+        )
+    return found

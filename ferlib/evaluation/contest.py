@@ -1,0 +1,122 @@
+"""A row of the bench: one network trained under the common recipe and budget, and measured."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferlib import files, nets, runtime, training
+from ferlib.data.fer2013 import Fer2013
+from ferlib.data.labels import EMOTIONS
+from ferlib.evaluation import bench
+from ferlib.files import whole_file
+from ferlib.nets import graph
+from ferlib.nets.info import Info
+from ferlib.training.batches import batch
+from ferlib.training.loop import Run, step
+
+mx = runtime.import_mxnet()
+
+MINUTES = 15.0  # of training for each net, on one core
+_TRIED = 12  # steps, after which a training's speed is known
+_LEFT_OUT = 4  # of them: the first steps prepare
+
+
+def recipe(net: str, epochs: int, seed: int = 0) -> training.Recipe:
+    """The common one: nothing in it is chosen for a network.
+
+    Full-size pictures throughout, as some nets take no others; a smaller rate than the shipped
+    net's, at which deep nets without shortcuts do not diverge.
+    """
+    how: dict[str, Any] = {"batch_size": 64, "lr": 0.05, "weight_decay": 5e-4, "grow": ()}
+    return training.Recipe(net=net, epochs=epochs, seed=seed, **how)
+
+
+def speed(net: str, data: Fer2013) -> float:
+    """Pictures that a training step of the bench takes in a second, preparation included."""
+    run = Run(recipe(net, 1), [mx.cpu()], data.split("train", keep="usable").take(np.arange(2048)))
+    targets = np.eye(len(EMOTIONS), dtype=np.float32)[np.zeros(64, int)]
+    spent = []
+    for number in range(_TRIED):
+        began = time.perf_counter()
+        rows = np.arange(64) + 64 * number
+        step(run, batch(run.pictures, rows, run.recipe, 1, number), targets).wait_to_read()
+        spent.append(time.perf_counter() - began)
+    return 64 / float(np.median(spent[_LEFT_OUT:]))
+
+
+def epochs_for(net: str, data: Fer2013, minutes: float = MINUTES) -> int:
+    """How many epochs of the training split fit into so many minutes; at least one."""
+    return max(1, round(60 * minutes * speed(net, data) / len(data.labelled("train"))))
+
+
+def row(
+    net: str,
+    labels: str,
+    data: Fer2013,
+    epochs: int,
+    seed: int = 0,
+    folder: str | Path = "runs/bench",
+) -> dict:
+    """Train `net` and measure it on all splits -> the row, written to FOLDER/NET-LABELS-SEED.json.
+
+    Killed and called again it goes on.
+    """
+    prefix = Path(folder) / f"{net}-{labels}-{seed}"
+    learn, valid = _splits(data, labels)
+    began = time.monotonic()
+    info = training.train_to(prefix, learn, valid, recipe(net, epochs, seed), f"{prefix}-run")
+    minutes = (time.monotonic() - began) / 60
+    loaded, info = nets.load(prefix, precision="fused")
+    told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}
+    told |= {"minutes": round(minutes, 1), "recipe": asdict(recipe(net, epochs, seed))}
+    told |= size(net, len(info.classes)) | {"ms": latency(loaded, info)}
+    told |= measured(lambda pictures: nets.predict(loaded, pictures, info.raw()), data, labels)
+    told |= {"date": date.today().isoformat(), "commit": files.commit()}
+    told |= {"machine": runtime.describe()}
+    with whole_file(f"{prefix}-row.json") as partial:
+        partial.write_text(json.dumps(told, indent=1) + "\n")
+    return told
+
+
+def _splits(data: Fer2013, labels: str) -> tuple:
+    if labels == "fer2013":
+        return data.labelled("train"), data.labelled("valid")
+    return data.split("train", keep="usable"), data.split("valid")
+
+
+def measured(answer: Callable[[Any], np.ndarray], data: Fer2013, labels: str) -> dict:
+    """What the bench says of a function from pictures to scores (n, K), by split."""
+    found: dict[str, Any] = {}
+    for split in ("train", "valid"):
+        part = bench.split_of(data, split, labels)
+        found[split] = asdict(bench.scored(answer(part.pictures), part))
+    part = bench.split_of(data, "test", labels)
+    return found | {"test": bench.in_columns(answer(part.pictures), data, part)}
+
+
+def size(net: str, classes: int) -> dict:
+    """Parameters, and multiply-adds of one picture."""
+    declared = nets.find(net, classes=classes)
+    made = nets.create(declared)
+    found = graph.multiply_adds(made, declared)
+    return {"parameters": nets.parameters(made), "multiply_adds": found}
+
+
+def latency(net: Any, info: Info, rounds: int = 20) -> dict[str, float]:
+    """Median milliseconds for a batch of 1 and of 64 pictures, on the threads there are."""
+    found = {}
+    for count in (1, 64):
+        x = mx.nd.zeros((count, info.channels, info.input_size, info.input_size))
+        spent = []
+        for _ in range(rounds + 3):
+            began = time.perf_counter()
+            net(x).wait_to_read()
+            spent.append(1000 * (time.perf_counter() - began))
+        found[str(count)] = round(float(np.median(spent[3:])), 3)
+    return found
