@@ -11,8 +11,8 @@ import sys
 
 from ferlib import training
 from ferlib.data import fer2013
-from ferlib.nets.places import find_weights, stored_files
 from ferlib.nets.info import Info
+from ferlib.nets.places import find_weights, stored_files
 
 
 def main() -> None:

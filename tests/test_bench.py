@@ -9,7 +9,7 @@ import pytest
 from command import ferlib as command
 from command import mistake
 
-from ferlib.data import duplicates, fer2013, sample
+from ferlib.data import duplicates, fer2013, labels, sample
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
 from ferlib.evaluation import bench
@@ -128,7 +128,7 @@ def test_bad_predictions_are_told_by_line(data, tmp_path, harm, says):
 
 def test_own_labels_and_their_softening(data):
     hard, soft = data.labelled("train"), data.labelled("train", soft=0.5)
-    assert hard.classes == soft.classes == fer2013.SEVEN and hard.kind == "class"
+    assert hard.classes == soft.classes == labels.SEVEN and hard.kind == "class"
     np.testing.assert_allclose(soft.labels.sum(axis=1), 1, atol=1e-6)
     assert (soft.labels[np.arange(len(soft)), hard.labels] >= 0.5 - 1e-6).all()
 

@@ -8,6 +8,7 @@ import pytest
 
 from ferlib import nets, runtime, training
 from ferlib.data.dataset import Dataset
+from ferlib.evaluation import explain
 from ferlib.nets import graph
 from ferlib.nets.info import Info
 from ferlib.training.loop import Run, step
@@ -168,3 +169,12 @@ def test_what_is_stored_answers_alike(name, tmp_path):
             loaded, _ = nets.load(tmp_path / "net", precision=precision)
         found = loaded(x).asnumpy()
         np.testing.assert_allclose(found, wanted, atol=1e-3 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "resmasking"])
+def test_heat_maps_are_of_the_pictures_size(name):
+    info = Info.of(nets.find(name))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 48, 48), dtype=np.uint8)
+    heat = explain.grad_cam(nets.create(name, seed=1), pictures, info, "fear")
+    assert heat.shape == (2, 48, 48) and np.isfinite(heat).all() and heat.max() <= 1

@@ -23,7 +23,7 @@ import numpy as np
 
 from ferlib.data import cartoon, sample
 from ferlib.data.dataset import SPLITS, Dataset
-from ferlib.data.labels import EMOTIONS, drop_singles, majority, usable
+from ferlib.data.labels import OWN, SEVEN, majority, softened, usable
 from ferlib.data.published import (
     LABEL_FILES,
     SIDE,
@@ -38,16 +38,8 @@ from ferlib.errors import FerlibError, check_choice
 from ferlib.files import cache_folder, whole_file
 
 PROTOCOLS = ("fer2013new.csv", "label.csv")
-FORMS: tuple[str, ...] = (
-    "fer2013.csv",
-    "fer2013.tar.gz",
-    "fer2013.tar",
-    "icml_face_data.csv",
-    "train.csv",
-)
-FORMS += ("test.csv", "fer2013/fer2013.csv")
-SEVEN = EMOTIONS[:-1]  # of FER2013's own labels, which have no contempt
-OWN = np.array([4, 5, 6, 1, 3, 2, 0])  # FER2013's numbers -> those of SEVEN
+FORMS: tuple[str, ...] = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv")
+FORMS += ("train.csv", "test.csv", "fer2013/fer2013.csv")
 KEEPS = ("majority", "usable", "all")
 PREPARED = "fer2013.npz"
 
@@ -132,7 +124,7 @@ class Fer2013:
         own = OWN[self.classes[rows]]
         return Dataset(
             self.pictures[rows],
-            own if not soft else _softened(own, self.votes_of(PROTOCOLS[0])[rows], soft),
+            own if not soft else softened(own, self.votes_of(PROTOCOLS[0])[rows], soft),
             classes=SEVEN,
             source=self.source,
             form="fer2013",
@@ -155,14 +147,6 @@ class Fer2013:
         """bool (N,): the same picture occurs somewhere in one of these splits."""
         there = np.isin(self.usage, [SPLITS.index(split) for split in splits])
         return np.isin(self.twins, self.twins[there])
-
-
-def _softened(own: np.ndarray, votes: np.ndarray, soft: float) -> np.ndarray:
-    """Labels int (n,), votes (n, 10) -> shares (n, 7); without votes for the seven: the label."""
-    hard = np.eye(len(SEVEN))[own]
-    cast = drop_singles(votes)[:, : len(SEVEN)].astype(float)
-    total = cast.sum(axis=1, keepdims=True)
-    return hard + soft * np.where(total > 0, cast / np.maximum(total, 1) - hard, 0)
 
 
 # ---------------------------------------------------------------- reading both and joining them

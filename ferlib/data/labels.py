@@ -26,6 +26,9 @@ COLOURS = dict(zip(EMOTIONS, HUES, strict=True))
 COLUMNS = (*EMOTIONS, "unknown", "non-face")
 SCHEMES = ("majority", "probability", "cross-entropy", "multi-target")
 
+SEVEN = EMOTIONS[:-1]  # of FER2013's own labels, which have no contempt
+OWN = np.array([4, 5, 6, 1, 3, 2, 0])  # FER2013's numbers -> those of SEVEN
+
 ACCEPTED_PERCENT = 30  # section 3.2, and "30 % or more" in the code published with the paper
 
 
@@ -132,3 +135,14 @@ def _draw(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     point = rng.random((len(share), 1)) * cumulative[:, -1:]
     drawn = (point >= cumulative).sum(axis=1).clip(max=share.shape[1] - 1)
     return np.eye(share.shape[1], dtype=np.float32)[drawn]
+
+
+def softened(own: np.ndarray, votes: np.ndarray, soft: float) -> np.ndarray:
+    """FER2013's labels int (n,) and votes (n, 10) -> shares (n, 7), of SEVEN.
+
+    `soft` of each label goes to what the votes say of the seven; nothing where they say nothing.
+    """
+    hard = np.eye(len(SEVEN))[own]
+    cast = drop_singles(votes)[:, : len(SEVEN)].astype(float)
+    total = cast.sum(axis=1, keepdims=True)
+    return hard + soft * np.where(total > 0, cast / np.maximum(total, 1) - hard, 0)
