@@ -124,7 +124,7 @@ def models(args: Namespace) -> dict:
     for name in nets.names():
         net = asdict(nets.find(name))
         del net["layers"], net["name"]
-        print(f"{name:10} {net['size']} x {net['size']} pixels, {net['note']}")
+        print(f"{name:12} {net['size']} x {net['size']} pixels, {net['note']}")
         found[name] = net
     return found
 
