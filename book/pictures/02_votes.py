@@ -3,47 +3,18 @@
 From the root: python book/pictures/02_votes.py
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from ferlib.data import fer2013, labels
 from ferlib.plots import style
 
-IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
-
-
-def image(figure) -> Image.Image:
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return Image.open(file).convert("RGB")
-
-
-def in_few_colours(picture: Image.Image) -> Image.Image:
-    """With the emotions' colours, the same a quarter as strong, and greys: every pixel's nearest.
-
-    A palette of its own for each frame would merge colours that cover few pixels.
-    """
-    hues = 255 * np.array([to_rgb(hue) for hue in style.COLOURS.values()])
-    greys = np.linspace(0, 255, 86)[:, None].repeat(3, axis=1)
-    colours = np.concatenate([hues, 0.25 * hues + 0.75 * 255, greys]).round()
-    pixels = np.asarray(picture)
-    known, which = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = ((known[:, None] - colours) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
-    found = Image.fromarray(nearest[which].reshape(pixels.shape[:2]))
-    found.putpalette(colours.astype(np.uint8).tobytes())
-    return found
-
 
 def save(frames: list[Image.Image], name: str, milliseconds: list[int]) -> None:
-    small = [in_few_colours(frame) for frame in frames]
-    path = IMAGES / name
-    small[0].save(path, save_all=True, append_images=small[1:], duration=milliseconds, loop=0)
-    print(path.name, path.stat().st_size)
+    few = moving.named_colours(frames, [*style.COLOURS.values()], pale=0.75, greys=86)
+    moving.write(name, few, milliseconds)
 
 
 def frame(picture: np.ndarray, votes: np.ndarray, title: str, pale: np.ndarray) -> Image.Image:
@@ -56,7 +27,7 @@ def frame(picture: np.ndarray, votes: np.ndarray, title: str, pale: np.ndarray) 
         bar.set_alpha(0.25 if faint else 1)
     ax.set_ylabel("votes")
     ax.set_title(title, fontsize=12)
-    return image(figure)
+    return moving.frame(figure)
 
 
 def ballots(picture: np.ndarray, votes: np.ndarray) -> None:

@@ -3,41 +3,15 @@
 From the root: python book/pictures/03_targets.py
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from ferlib.data import fer2013, labels
 from ferlib.plots import style
 
-IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
 SHOWN = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 100, 200, 500, 1000)  # epochs
-
-
-def in_few_colours(picture: Image.Image) -> Image.Image:
-    """With the emotions' colours, the same a quarter as strong, and greys: every pixel's nearest.
-
-    A palette of its own for each frame would merge colours that cover few pixels.
-    """
-    hues = 255 * np.array([to_rgb(hue) for hue in style.COLOURS.values()])
-    greys = np.linspace(0, 255, 86)[:, None].repeat(3, axis=1)
-    colours = np.concatenate([hues, 0.25 * hues + 0.75 * 255, greys]).round()
-    pixels = np.asarray(picture)
-    known, which = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = ((known[:, None] - colours) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
-    found = Image.fromarray(nearest[which].reshape(pixels.shape[:2]))
-    found.putpalette(colours.astype(np.uint8).tobytes())
-    return found
-
-
-def image(figure) -> Image.Image:
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return in_few_colours(Image.open(file).convert("RGB"))
 
 
 def frame(picture: np.ndarray, shares: np.ndarray, drawn: np.ndarray) -> Image.Image:
@@ -55,7 +29,7 @@ def frame(picture: np.ndarray, shares: np.ndarray, drawn: np.ndarray) -> Image.I
         text.set_y(max(so_far[k], shares[k]) + 0.02)  # above the outline, too
     mean.set_title("mean of the labels so far", fontsize=11)
     mean.set_xlabel("outlined: the voters' shares", fontsize=9)
-    return image(figure)
+    return moving.frame(figure)
 
 
 if __name__ == "__main__":
@@ -66,7 +40,6 @@ if __name__ == "__main__":
     drawn = np.random.default_rng(1).choice(8, p=shares.astype(float), size=max(SHOWN))
     with rc_context(style.STYLE):
         frames = [frame(learn.pictures[one], shares, drawn[:epoch]) for epoch in SHOWN]
-    path = IMAGES / "03_targets.gif"
+    few = moving.named_colours(frames, [*style.COLOURS.values()], pale=0.75, greys=86)
     holds = [700] * (len(frames) - 1) + [4000]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=holds, loop=0)
-    print(path.name, path.stat().st_size)
+    moving.write("03_targets.gif", few, holds)

@@ -3,46 +3,15 @@
 `python book/pictures/04_one_layer.py` from the repository's root writes both into notebooks/images.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
-from PIL import Image
 
 from ferlib.data import fer2013
 from ferlib.data.labels import EMOTIONS
 from ferlib.plots import style
 
-OUT = Path(__file__).resolve().parents[2] / "notebooks" / "images"
 plt = style.pyplot()
 FORWARD, BACKWARD = style.BLUES[3], style.MARK
-
-
-def frame(figure) -> Image.Image:
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        plt.close(figure)
-        return Image.open(file).convert("RGB")
-
-
-def write(frames, durations, name) -> None:
-    strip = np.concatenate([np.asarray(frames[k]) for k in (0, len(frames) // 2, -1)])
-    palette = Image.fromarray(strip).quantize(200, kmeans=3)
-    colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(1) > 245] = 255  # white stays white
-    palette.putpalette(colours.ravel().tolist())
-    pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in frames]
-    pages[0].save(
-        OUT / name,
-        save_all=True,
-        append_images=pages[1:],
-        duration=durations,
-        loop=0,
-        optimize=True,
-    )
-    print(
-        name, f"{(OUT / name).stat().st_size / 1000:.0f} kB, {len(pages)} frames, {pages[0].size}"
-    )
 
 
 # ------------------------------------------------------------------ descent on two weights
@@ -85,7 +54,8 @@ def descent() -> None:
     grid = np.stack(np.meshgrid(np.linspace(-3.2, 4.4, 120), np.linspace(-3.6, 3.6, 120)), -1)
     surface = loss(grid, x, y)
     frames = [one_step(x, y, face, grid, surface, path, step) for step in shown]
-    write(frames, [900] + [220] * (len(frames) - 2) + [2500], "04_descent.gif")
+    few = moving.shared_colours(frames, 200, (0, len(frames) // 2, -1), kmeans=3)
+    moving.write("04_descent.gif", few, [900] + [220] * (len(frames) - 2) + [2500])
 
 
 def one_step(x, y, face, grid, surface, path, step):
@@ -120,7 +90,7 @@ def one_step(x, y, face, grid, surface, path, step):
     hill.set_title(f"step {step}: loss {loss(w, x, y):.2f}", fontsize=10.5)
     for axes in (faces, hill):
         axes.tick_params(labelsize=8)
-    return frame(figure)
+    return moving.frame(figure)
 
 
 # ------------------------------------------------------------------ back-propagation
@@ -171,7 +141,8 @@ def written(values) -> str:
 
 def backprop() -> None:
     frames = [graph(*scene) for scene in STORY]
-    write(frames, [1800] * 3 + [2200] * 6 + [4000], "04_backprop.gif")
+    few = moving.shared_colours(frames, 200, (0, len(frames) // 2, -1), kmeans=3)
+    moving.write("04_backprop.gif", few, [1800] * 3 + [2200] * 6 + [4000])
 
 
 def graph(known, slopes, used, story):
@@ -199,7 +170,7 @@ def graph(known, slopes, used, story):
             axes.text(x + aside, top, label, ha="center", va="top", color=BACKWARD, fontsize=10.5)
             if values is not None:
                 number(axes, x + aside, top - 0.42, values, BACKWARD, "top")
-    return frame(figure)
+    return moving.frame(figure)
 
 
 def number(axes, x, y, values, colour, va) -> None:

@@ -4,37 +4,14 @@
 notebooks/images.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
-from PIL import Image
 
 from ferlib.data import fer2013
 from ferlib.plots import style
 
-OUT = Path(__file__).resolve().parents[2] / "notebooks" / "images"
 plt = style.pyplot()
 KERNEL = np.array([[-1, -1, -1], [0, 0, 0], [1, 1, 1]])
-
-
-def frame(figure) -> Image.Image:
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        plt.close(figure)
-        return Image.open(file).convert("RGB")
-
-
-def write(frames, durations, name) -> None:
-    strip = np.concatenate([np.asarray(frames[k]) for k in (0, len(frames) // 2, -1)])
-    palette = Image.fromarray(strip).quantize(200, kmeans=3)
-    colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(1) > 245] = 255  # white stays white
-    pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in frames]
-    for page in pages:
-        page.putpalette(colours.ravel().tolist())
-    pages[0].save(OUT / name, save_all=True, append_images=pages[1:], duration=durations, loop=0)
-    print(f"{name}: {(OUT / name).stat().st_size / 1000:.0f} kB, {len(pages)} frames")
 
 
 def signed(number) -> str:
@@ -89,7 +66,8 @@ def slide() -> None:
         [[(numbers[i : i + 3, j : j + 3] * KERNEL).sum() for j in range(4)] for i in range(4)]
     )
     frames = [window(numbers, face, place, result, step) for step in range(17)]
-    write(frames, [1600, 1100, 900] + [600] * 13 + [3500], "05_slide.gif")
+    few = moving.shared_colours(frames, 200, (0, len(frames) // 2, -1), kmeans=3)
+    moving.write("05_slide.gif", few, [1600, 1100, 900] + [600] * 13 + [3500])
 
 
 def window(numbers, face, place, result, step):
@@ -119,7 +97,7 @@ def window(numbers, face, place, result, step):
     else:
         text = "red: darker above than below; blue: brighter above"
     axes.text(11, 7.9, text, ha="center", fontsize=13)
-    return frame(figure)
+    return moving.frame(figure)
 
 
 # ------------------------------------------------------------------ max pooling
@@ -148,7 +126,8 @@ def pooling() -> None:
     steps += [(8, done, "now everything moves one to the right ...") for done in range(9)]
     steps += [(8, 9, "... but most of the large numbers are found in the same place")]
     frames = [blocks(moved, *step) for step in steps]
-    write(frames, [1500] + [550] * 8 + [1800] + [400] * 9 + [4500], "05_pooling.gif")
+    few = moving.shared_colours(frames, 200, (0, len(frames) // 2, -1), kmeans=3)
+    moving.write("05_pooling.gif", few, [1500] + [550] * 8 + [1800] + [400] * 9 + [4500])
 
 
 def blocks(moved, done, again, text):
@@ -175,7 +154,7 @@ def blocks(moved, done, again, text):
         for i, j in np.argwhere((pooled(MAP) == pooled(moved)) & (pooled(MAP) > 0)):
             for left in (7, 19):
                 outline(axes, left + j, 1.8 + i, 1, 1, style.MARK)
-    return frame(figure)
+    return moving.frame(figure)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """notebooks/images/06_augment.gif: what the net sees of six drawn faces, epoch by epoch."""
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
@@ -11,7 +9,6 @@ from ferlib.data import cartoon
 from ferlib.data.augment import augment
 from ferlib.plots.style import BLUES, STYLE, new_figure, show
 
-OUT = Path(__file__).parents[2] / "notebooks" / "images" / "06_augment.gif"
 SHOWN = ("happiness", "surprise", "anger", "sadness", "neutral", "fear")
 EPOCHS = 10
 
@@ -26,10 +23,7 @@ def frame(faces: np.ndarray, seen: np.ndarray, epoch: int) -> Image.Image:
     for text, y, colour in words:
         figure.text(0.012, y, text, rotation=90, va="center", fontweight="bold", color=colour)
     figure.get_layout_engine().set(rect=(0.045, 0, 0.955, 1))
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        whole = Image.open(file).convert("RGB")
-    return whole.quantize(40, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return moving.frame(figure)
 
 
 def main() -> None:
@@ -39,8 +33,7 @@ def main() -> None:
         seen = [augment(faces, 48, np.random.default_rng([6, epoch])) for epoch in range(EPOCHS)]
         frames = [frame(faces, one, epoch) for epoch, one in enumerate(seen, start=1)]
     lasting = [600] * (EPOCHS - 1) + [2000]
-    OUT.parent.mkdir(exist_ok=True)
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=lasting, loop=0)
+    moving.write("06_augment.gif", moving.own_colours(frames, 40), lasting)
 
 
 if __name__ == "__main__":

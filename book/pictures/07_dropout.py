@@ -1,8 +1,6 @@
 """notebooks/images/07_dropout.gif: a small dense net, other units switched off at every step."""
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
@@ -10,7 +8,6 @@ from PIL import Image
 from ferlib.data.labels import EMOTIONS, HUES
 from ferlib.plots.style import BLUES, FAINT, INK, STYLE, new_figure
 
-OUT = Path(__file__).parents[2] / "notebooks" / "images" / "07_dropout.gif"
 UNITS, RATE, STEPS = (6, 10, 10, 8), 0.5, 8
 NAMES = ("from the maps", "dense + dropout", "dense + dropout", "answers")
 
@@ -37,10 +34,7 @@ def frame(masks: list[np.ndarray], title: str) -> Image.Image:
         ax.text(3.14, y, name, va="center", fontsize=9.5)
     ax.set(xlim=(-0.4, 3.75), ylim=(-1.4, 1.15), title=title)
     ax.set_axis_off()
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        whole = Image.open(file).convert("RGB")
-    return whole.quantize(40, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return moving.frame(figure)
 
 
 def main() -> None:
@@ -53,8 +47,7 @@ def main() -> None:
             frames.append(frame([every[0], *chosen, every[3]], f"training, step {step}"))
         frames.append(frame(every, "prediction: every unit takes part"))
     lasting = [500] * STEPS + [2500]
-    OUT.parent.mkdir(exist_ok=True)
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=lasting, loop=0)
+    moving.write("07_dropout.gif", moving.own_colours(frames, 40), lasting)
 
 
 if __name__ == "__main__":

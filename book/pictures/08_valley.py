@@ -1,15 +1,12 @@
 """notebooks/images/08_valley.gif: steps down a narrow valley, plain and with momentum."""
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
 
 from ferlib.plots.style import BLUES, FAINT, INK, MARK, STYLE, new_figure
 
-OUT = Path(__file__).parents[2] / "notebooks" / "images" / "08_valley.gif"
 STEEP = np.array([1.0, 25.0])  # the height is (x^2 + 25 y^2) / 2
 STEPS, RATE = 30, 0.072
 
@@ -39,10 +36,7 @@ def frame(paths: dict[str, np.ndarray], step: int) -> Image.Image:
         ax.set(ylabel="$w_2$", yticks=[-1, 0, 1], ylim=(-1.7, 1.7), xlim=(-10, 4))
         ax.set_title(f"{name}, step {step}: height {(STEEP * seen[-1] ** 2).sum() / 2:.2f}")
     axes[1].set_xlabel("$w_1$ (the cross is the lowest point)")
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        whole = Image.open(file).convert("RGB")
-    return whole.quantize(32, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return moving.frame(figure)
 
 
 def main() -> None:
@@ -50,8 +44,7 @@ def main() -> None:
     with rc_context(STYLE):
         frames = [frame(paths, step) for step in range(STEPS + 1)]
     lasting = [180] * STEPS + [3000]
-    OUT.parent.mkdir(exist_ok=True)
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=lasting, loop=0)
+    moving.write("08_valley.gif", moving.own_colours(frames, 32), lasting)
 
 
 if __name__ == "__main__":

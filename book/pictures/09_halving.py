@@ -3,9 +3,7 @@
 Trains as chapter 9 does, on drawn faces, for about ten seconds.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
@@ -19,7 +17,6 @@ mx = runtime.import_mxnet()
 from mxnet import autograd, gluon, nd  # noqa: E402  (after import_mxnet has prepared it)
 from mxnet.gluon import nn  # noqa: E402
 
-OUT = Path(__file__).parents[2] / "notebooks" / "images" / "09_halving.gif"
 ROUNDS = (2, 4, 8)  # epochs
 
 
@@ -81,10 +78,7 @@ def frame(rounds: list[dict[int, float]], alive: set[int], title: str) -> Image.
     ax.set_xticks(ROUNDS, [str(epochs) for epochs in ROUNDS])
     ax.minorticks_off()
     ax.set_title(title)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        whole = Image.open(file).convert("RGB")
-    return whole.quantize(32, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return moving.frame(figure)
 
 
 def main() -> None:
@@ -106,8 +100,7 @@ def main() -> None:
             frames.append(frame(rounds, alive, kept))
             lasting.append(1400)
     lasting[-1] = 3500
-    OUT.parent.mkdir(exist_ok=True)
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=lasting, loop=0)
+    moving.write("09_halving.gif", moving.own_colours(frames, 32), lasting)
 
 
 if __name__ == "__main__":

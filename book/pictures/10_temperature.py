@@ -4,9 +4,7 @@ From the root: python book/pictures/10_temperature.py. The net is the one of not
 here where its checkpoint is not there.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
@@ -16,8 +14,6 @@ from ferlib.data import fer2013, labels
 from ferlib.metrics import calibration_error
 from ferlib.plots.style import BLUES, FAINT, INK, MARK, STYLE, new_figure, show
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-OUT = NOTEBOOKS / "images" / "10_temperature.gif"
 BINS = 10
 
 
@@ -71,17 +67,14 @@ def frame(temperature: float, grid: np.ndarray, data, scores: np.ndarray, one: i
     answer(face, ours, data, softer, one)
     reliability(right, softer, data.truth)
     slider(below.subplots(), temperature, grid)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        whole = Image.open(file).convert("RGB")
-    return whole.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return moving.frame(figure)
 
 
 def main() -> None:
     data = fer2013.sample_data()
     learn, valid = data.split("train", keep="usable"), data.split("valid")
     recipe = training.Recipe(net="vgg-tiny", epochs=8, batch_size=64, lr=0.1)
-    net, _ = training.fit(learn, valid, recipe, NOTEBOOKS / "runs" / "drawn", progress=False)
+    net, _ = training.fit(learn, valid, recipe, moving.NOTEBOOKS / "runs" / "drawn", progress=False)
     info = nets.Info.of(recipe.network())
     scores = nets.predict(net, valid.pictures, info).astype(float)
     right = scores.argmax(axis=1) == valid.truth
@@ -95,8 +88,7 @@ def main() -> None:
     with rc_context(STYLE):
         frames = [frame(t, grid, valid, scores, divided[gaps.argmin()]) for t in path]
     lasting = [1500 if t == 1 else 160 for t in path[:-1]] + [3500]
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=lasting, loop=0)
-    print(OUT.name, OUT.stat().st_size)
+    moving.write("10_temperature.gif", moving.own_colours(frames, 64), lasting)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,14 @@
 From the root: python book/pictures/11_losses.py
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from ferlib.data import fer2013, labels
 from ferlib.plots.style import BLUES, COLOURS, FAINT, INK, MARK, STYLE, new_figure, show
 
-OUT = Path(__file__).parents[2] / "notebooks" / "images" / "11_losses.gif"
 SHARES = np.linspace(0.01, 0.99, 99)
 ORDER = ("majority", "cross-entropy", "probability", "multi-target")
 
@@ -69,22 +65,7 @@ def frame(picture: np.ndarray, votes: np.ndarray, share: np.ndarray, at: int) ->
         panels[scheme].set_xlabel(f"share of {labels.EMOTIONS[share.argmax()]}")
     for scheme in ORDER[::2]:
         panels[scheme].set_ylabel("loss")
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return in_few_colours(Image.open(file).convert("RGB"))
-
-
-def in_few_colours(picture: Image.Image) -> Image.Image:
-    """Every pixel's nearest of the emotions' colours, pale and full, and greys: for all frames."""
-    hues = 255 * np.array([to_rgb(hue) for hue in (*labels.HUES, MARK, BLUES[3])])
-    greys = np.linspace(0, 255, 32)[:, None].repeat(3, axis=1)
-    colours = np.concatenate([hues, 0.4 * hues + 0.6 * 255, greys]).round()
-    pixels = np.asarray(picture)
-    known, which = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = ((known[:, None] - colours) ** 2).sum(axis=2).argmin(axis=1).astype(np.uint8)
-    found = Image.fromarray(nearest[which].reshape(pixels.shape[:2]))
-    found.putpalette(colours.astype(np.uint8).tobytes())
-    return found
+    return moving.frame(figure)
 
 
 def main() -> None:
@@ -97,8 +78,8 @@ def main() -> None:
     with rc_context(STYLE):
         frames = [frame(learn.pictures[one], learn.votes[one], share, at) for at in path]
     lasting = [1500 if at in (49, 98) else 180 for at in path]
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=lasting, loop=0)
-    print(OUT.name, OUT.stat().st_size)
+    few = moving.named_colours(frames, (*labels.HUES, MARK, BLUES[3]), pale=0.6, greys=32)
+    moving.write("11_losses.gif", few, lasting)
 
 
 if __name__ == "__main__":

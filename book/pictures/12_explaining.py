@@ -3,9 +3,7 @@
 `python book/pictures/12_explaining.py` from the repository's root writes it into notebooks/images.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from PIL import Image
 
@@ -14,7 +12,6 @@ from ferlib.data import cartoon, images
 from ferlib.data.labels import COLOURS, EMOTIONS
 from ferlib.plots import style
 
-OUT = Path(__file__).resolve().parents[2] / "notebooks" / "images" / "12_hiding.gif"
 plt = style.pyplot()
 EMOTION, PERSON = "anger", 2
 SIDE, STEP, SIZE = 12, 6, 48
@@ -72,25 +69,15 @@ def page(face, places, scores, done: int) -> Image.Image:
     curve.set(xlim=(1, len(places)), ylim=(0, 1.2), yticks=(0, 0.5, 1), xlabel="place")
     curve.set_yticks((0, 0.5, 1), ("0", "50 %", "100 %"))
     curve.set_title(f"{EMOTION}, says the net", fontsize=10.5)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        plt.close(figure)
-        return Image.open(file).convert("RGB")
+    return moving.frame(figure)
 
 
 def main() -> None:
     face, places, scores = read()
     pages = [page(face, places, scores, done) for done in range(1, len(places) + 1)]
-    strip = np.concatenate([np.asarray(pages[k]) for k in (0, len(pages) // 2, -1)])
-    palette = Image.fromarray(strip).quantize(96, kmeans=2)
-    colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(1) > 245] = 255  # white stays white
-    palette.putpalette(colours.ravel().tolist())
-    pages = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pages]
+    few = moving.shared_colours(pages, 96, (0, len(pages) // 2, -1), kmeans=2)
     durations = [140] * (len(pages) - 1) + [3000]
-    how = {"save_all": True, "loop": 0, "optimize": True}
-    pages[0].save(OUT, append_images=pages[1:], duration=durations, **how)
-    print(OUT.name, f"{OUT.stat().st_size / 1000:.0f} kB, {len(pages)} frames, {pages[0].size}")
+    moving.write("12_hiding.gif", few, durations)
 
 
 if __name__ == "__main__":

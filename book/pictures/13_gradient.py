@@ -1,15 +1,12 @@
 """Draws notebooks/images/13_gradient.gif: a gradient's way back through twenty layers."""
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
 
 from ferlib.plots import style
 
-OUT = Path(__file__).resolve().parents[2] / "notebooks" / "images" / "13_gradient.gif"
 DEPTH, WIDTH = 20, 64
 
 
@@ -45,18 +42,12 @@ def frame(done: int, rows: dict[str, np.ndarray]) -> Image.Image:
         ax.set_title(name, loc="left", fontsize=11)
     axes[1].set(xlabel="before layer", xticks=[1, 5, 10, 15, 20])
     figure.supylabel("size of the gradient", fontsize=11)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return Image.open(file).convert("RGB")
+    return moving.frame(figure)
 
 
 if __name__ == "__main__":
     rows = {"plain: y = f(x)": sizes(False), "with shortcuts: y = x + f(x)": sizes(True)}
     with rc_context(style.STYLE):
         frames = [frame(done, rows) for done in range(DEPTH + 1)]
-    palette = frames[-1].quantize(32, method=Image.Quantize.MAXCOVERAGE)
-    frames = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in frames]
-    OUT.parent.mkdir(exist_ok=True)
     times = [300] + [170] * (DEPTH - 1) + [2500]
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=times, loop=0)
-    print(OUT.name, OUT.stat().st_size, "bytes", frames[0].size)
+    moving.write("13_gradient.gif", moving.shared_colours(frames, 64, [-1]), times)

@@ -4,9 +4,7 @@ The face is a drawn one, the net `ferplus-small`. Every convolution is rounded, 
 each channel.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib import rc_context
 from PIL import Image
@@ -19,7 +17,6 @@ from ferlib.plots import style
 
 mx = runtime.import_mxnet()
 
-OUT = Path(__file__).resolve().parents[2] / "notebooks" / "images" / "14_bits.gif"
 BITS = (None, 8, 6, 5, 4, 3, 2)  # None: 32, as they were learnt
 
 
@@ -46,7 +43,9 @@ def answers(face: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def frame(face: np.ndarray, bits: int | None, weights: np.ndarray, scores: np.ndarray) -> Image:
+def frame(
+    face: np.ndarray, bits: int | None, weights: np.ndarray, scores: np.ndarray
+) -> Image.Image:
     """One picture: the face, the weights as strokes on a line, the answer as bars."""
     figure = style.new_figure(7.2, 3.4)
     grid = figure.add_gridspec(2, 2, height_ratios=(2.6, 1), width_ratios=(1, 1.5))
@@ -62,9 +61,7 @@ def frame(face: np.ndarray, bits: int | None, weights: np.ndarray, scores: np.nd
     ax.spines["left"].set_visible(False)
     steps = f"{bits} bits: {2**bits - 1} values" if bits else "32 bits: as they were learnt"
     figure.suptitle(steps)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return Image.open(file).convert("RGB")
+    return moving.frame(figure)
 
 
 if __name__ == "__main__":
@@ -72,8 +69,5 @@ if __name__ == "__main__":
     with rc_context(style.STYLE):
         rows = zip(BITS, answers(face), strict=True)
         frames = [frame(face, bits, *found) for bits, found in rows]
-    frames = [each.quantize(128, dither=Image.Dither.NONE) for each in frames]
-    OUT.parent.mkdir(exist_ok=True)
     times = [1500] + [1200] * (len(frames) - 2) + [2500]
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=times, loop=0)
-    print(OUT.name, OUT.stat().st_size, "bytes", frames[0].size)
+    moving.write("14_bits.gif", moving.shared_colours(frames, 128), times)

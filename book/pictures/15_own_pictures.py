@@ -4,9 +4,7 @@
 notebooks/images. The net is the one that chapters 8 to 16 share; it is trained if it is not there.
 """
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from PIL import Image
 
@@ -15,8 +13,6 @@ from ferlib.data import cartoon, fer2013
 from ferlib.data.labels import COLOURS, EMOTIONS
 from ferlib.plots import style
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-OUT = NOTEBOOKS / "images" / "15_clip.gif"
 plt = style.pyplot()
 PLAN, LASTS, RATE = ("happiness", "surprise", "sadness"), 2.5, 8
 TAU = 0.3  # seconds
@@ -27,7 +23,7 @@ def net():
     data = fer2013.sample_data()
     recipe = training.Recipe(net="vgg-tiny", epochs=8, batch_size=64, lr=0.1)
     learn, valid = data.split("train", keep="usable"), data.split("valid")
-    trained, _ = training.fit(learn, valid, recipe, NOTEBOOKS / "runs" / "drawn")
+    trained, _ = training.fit(learn, valid, recipe, moving.NOTEBOOKS / "runs" / "drawn")
     return trained, nets.Info.of(recipe.network(), EMOTIONS, recipe.normalisation)
 
 
@@ -65,10 +61,7 @@ def page(face, seconds, rows, done: int) -> Image.Image:
     keys = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[name]) for name in EMOTIONS[:4]]
     where = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.98), "columnspacing": 1.2}
     right.legend(keys, EMOTIONS[:4], ncols=4, fontsize=9.5, handlelength=1, **where)
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        plt.close(figure)
-        return Image.open(file).convert("RGB")
+    return moving.frame(figure)
 
 
 def main() -> None:
@@ -76,16 +69,9 @@ def main() -> None:
     seconds, faces = film()
     rows = smoothed(nets.predict(trained, faces, info))
     pages = [page(face, seconds, rows, 1 + k) for k, face in enumerate(faces)]
-    strip = np.concatenate([np.asarray(one) for one in pages[::12] + pages[-1:]])
-    palette = Image.fromarray(strip).quantize(80, kmeans=2)
-    colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(1) > 245] = 255  # white stays white
-    palette.putpalette(colours.ravel().tolist())
-    pages = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pages]
+    few = moving.shared_colours(pages, 80, (*range(0, len(pages), 12), -1), kmeans=2)
     durations = [round(1000 / RATE)] * (len(pages) - 1) + [2500]
-    how = {"save_all": True, "loop": 0, "optimize": True}
-    pages[0].save(OUT, append_images=pages[1:], duration=durations, **how)
-    print(OUT.name, f"{OUT.stat().st_size / 1000:.0f} kB, {len(pages)} frames, {pages[0].size}")
+    moving.write("15_clip.gif", few, durations)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Draw requests on their way, chapter 16: notebooks/images/16_serving.gif."""
 
-import io
-from pathlib import Path
-
+import moving
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -11,7 +9,6 @@ from PIL import Image
 from ferlib import plots
 from ferlib.plots import style
 
-OUT = Path(__file__).parents[2] / "notebooks/images/16_serving.gif"
 FRAMES, HOLD, SPEED = 78, 1800, 120  # frames; milliseconds: of the last one, of the others
 CLIENTS = ((0.9, 2.75), (0.9, 1.6), (0.9, 0.45))
 GATE, SERVER = (3.5, 1.6), (5.9, 1.6)
@@ -97,20 +94,15 @@ def picture(frame: int) -> Image.Image:
         token(ax, frame, sent)
     ax.set(xlim=(0, 9.6), ylim=(-0.1, 3.35))
     ax.set_axis_off()
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png")
-        return Image.open(file).convert("RGB")
+    return moving.frame(figure)
 
 
 @style.styled
 def main() -> None:
     frames = [picture(frame) for frame in range(FRAMES)]
-    # One palette for all, from a frame with each colour: what does not move is stored once.
-    palette = Image.fromarray(np.vstack([frames[13], frames[34], frames[48]])).quantize(32)
-    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    few = moving.shared_colours(frames, 32, (13, 34, 48))  # in which each colour is seen
     times = [SPEED] * (FRAMES - 1) + [HOLD]
-    frames[0].save(OUT, save_all=True, append_images=frames[1:], duration=times, loop=0)
-    print(OUT.name, OUT.stat().st_size, "bytes", frames[0].size)
+    moving.write("16_serving.gif", few, times)
 
 
 if __name__ == "__main__":
