@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 CELL_SECONDS = 900  # far above the slowest cell: a cell that hangs fails instead
 
@@ -22,13 +22,16 @@ class Client(NotebookClient):
 
 
 def main() -> int:
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
+        print("usage: python scripts/run_notebook.py NOTEBOOK", file=sys.stderr)
+        return 2
     path = Path(sys.argv[1])
     book = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
     client = Client(book, timeout=CELL_SECONDS, kernel_name="python3", resources=where)
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(error, file=sys.stderr)
         return 1
     for cell in book.cells:

@@ -32,9 +32,12 @@ def main() -> int:
     if base is None:
         print(f"Python {PYTHON} is not on this machine", file=sys.stderr)
         return 1
+    numbers = sys.argv[1:] or range(1, 100)
+    chapters = [p for n in numbers for p in setup.ROOT.glob(f"notebooks/{n:>02}_*.ipynb")]
+    if not chapters:
+        print("no such chapter: expected numbers from 1 to 16", file=sys.stderr)
+        return 2
     wheel = built_wheel()
-    numbers = [f"{int(one):02}" for one in sys.argv[1:]] or [""]
-    chapters = [path for n in numbers for path in setup.ROOT.glob(f"notebooks/{n}*.ipynb")]
     failed = [path.stem for path in sorted(chapters) if not tried(path, base, wheel)]
     print("failed: " + ", ".join(failed) if failed else f"{len(chapters)} chapters ran")
     return bool(failed)

@@ -88,10 +88,10 @@ def copies(chapter: str) -> list[list[Path]]:
     shutil.copytree(ROOT / "notebooks", BOOK, ignore=shutil.ignore_patterns("runs", ".ipynb*"))
     (BOOK / "runs").mkdir()
     (BOOK / "solutions" / "runs").symlink_to("../runs")
-    prefix = f"{int(chapter):02}" if chapter else ""
+    prefix = chapter.zfill(2) if chapter else ""
     chapters = sorted(BOOK.glob(f"{prefix}*.ipynb"))
-    if not chapters:
-        raise TutorialError(f"no chapter {chapter}")
+    if not chapters or (chapter and not chapter.isdecimal()):
+        raise TutorialError(f"no chapter {chapter!r}: expected a number from 1 to 16")
     first = [path for path in chapters if path.name < "10"]
     first.sort(key=lambda path: path.name != TRAINS)  # the longest, and others use its net
     solutions = sorted(BOOK.glob(f"solutions/{prefix}*.ipynb"))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
@@ -148,6 +149,30 @@ def test_a_row_of_the_bench_and_predictions_from_the_command_line(folder, tmp_pa
     )
     found = json.loads(done.stdout.splitlines()[-1])["test"]["published"]
     assert found["accuracy"] == 1 and found["n"] == len(part)
+
+
+@pytest.mark.skipif("FERLIB_DATA" not in os.environ, reason="FERLIB_DATA names no real data")
+@pytest.mark.slow
+def test_the_columns_of_the_real_test_split_are_as_docs_own_data_tells():
+    data = fer2013.load_or_sample()
+    counts = {
+        labels: [int(kept.sum()) for kept in bench.columns(data, part).values()]
+        for labels in bench.LABELS
+        for part in [bench.split_of(data, "test", labels)]
+    }
+    assert counts == {"ferplus": [3153, 2894, 2659], "fer2013": [3589, 3301, 3030]}
+
+
+def test_a_file_of_predictions_that_is_no_text_is_told(data, tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"row,\xff\xfe\x00")
+    with pytest.raises(FerlibError, match=r"p\.csv is no CSV in UTF-8"):
+        bench.read_predictions(tmp_path / "p.csv", bench.split_of(data, "test", "fer2013"))
+
+
+def test_the_command_line_knows_the_labels():
+    from ferlib.cli.bench import LABELS  # where nothing heavy may be imported
+
+    assert LABELS == bench.LABELS
 
 
 def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):

@@ -181,6 +181,11 @@ def test_learning_curves_of_a_list_or_a_file(tmp_path, kept):
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50, 75, 70])
     np.testing.assert_array_equal(accuracy.lines[0].get_xdata(), [1, 2, 3])
     assert "70.0 % at the end" in accuracy.get_title()
+    assert not any(text == "constant answer" for text in texts(loss.get_legend()))
+    loss, *_ = drawn(plots.learning_curves(LOG, constant=1.87)).axes
+    assert set(loss.lines[-1].get_ydata()) == {1.87} and "constant answer" in texts(
+        loss.get_legend()
+    )
     assert rate.get_ylabel().startswith("learning rate")
 
 
@@ -391,6 +396,12 @@ def test_explained_crops_stand_beside_their_heat(pictures):
         assert plain.get_window_extent().x1 <= hot.get_window_extent().x0
     (key,) = [ax for ax in axes if not ax.images]
     assert texts(key) == ["no evidence", "most"]
+
+
+def test_explained_crops_can_be_left_out(pictures):
+    heats = np.ones((3, 12, 12))
+    axes = drawn(plots.explained(pictures, heats, ["a", "b", "c"], beside=False)).axes
+    assert [len(ax.images) for ax in axes if ax.images] == [2, 2, 2]
 
 
 def test_explained_colour_is_gray_under_its_heat():

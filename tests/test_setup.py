@@ -9,11 +9,15 @@ import textwrap
 import zipfile
 from pathlib import Path
 
+import address
 import pytest
 import setup
+import tutorial
 import yaml
 
 import ferlib
+from ferlib.errors import FerlibError
+from ferlib.files import recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("sh", "dirname", "uname")
@@ -217,6 +221,7 @@ def wheel_folder(tmp_path_factory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "ferlib", source / "ferlib")
+    shutil.copytree(ROOT / "results", source / "results")
     (source / "model_store").mkdir()
     for name in [*files_below(ROOT / "model_store"), "fer.mar"]:
         (source / "model_store" / name).write_bytes(b"some bytes")
@@ -234,7 +239,9 @@ def files_below(folder: Path) -> set[str]:
 
 def test_code_and_weights_travel_in_the_wheel_and_archives_do_not(wheel_folder):
     weights = {name for name in files_below(ROOT / "model_store") if not name.endswith(".mar")}
+    figures = {name for name in files_below(ROOT / "results") if not name.endswith(".png")}
     wanted = files_below(ROOT / "ferlib") | {f"model_store/{name}" for name in weights}
+    wanted |= {f"results/{name}" for name in figures}
     assert files_below(wheel_folder / "ferlib") == wanted
     information = f"ferlib-{ferlib.__version__}.dist-info"
     assert {path.name for path in wheel_folder.iterdir()} == {"ferlib", information}
@@ -256,7 +263,66 @@ def test_an_installed_ferlib_finds_its_weights_outside_the_checkout(wheel_folder
     assert done.stdout.split() == found, done.stderr
 
 
+def test_an_installed_ferlib_finds_the_recorded_results(wheel_folder, tmp_path):
+    code = "from ferlib.files import recorded; print(recorded('ferplus.json'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(wheel_folder)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(wheel_folder / "ferlib" / "results" / "ferplus.json")
+
+
+def test_a_result_that_is_not_recorded_is_told():
+    with pytest.raises(FerlibError, match=r"no recorded result nothing\.json"):
+        recorded("nothing.json")
+
+
+# ---------------------------------------------------------------- the repository's address
+
+
+def test_the_address_is_moved_everywhere_and_nothing_else(tmp_path, monkeypatch):
+    old, new = "https://github.com/one/book", "two/copy"
+    texts = {
+        "pyproject.toml": f'[project]\nname = "x"\n[project.urls]\nRepository = "{old}"\n',
+        "a.ipynb": f"git+{old} colab.research.google.com/github/one/book/blob/main/a {old}-more",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    for words in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(address, "ROOT", tmp_path)
+    assert address.main(["http://elsewhere"]) == 2
+    assert address.main([f"https://github.com/{new}"]) == 0
+    moved = (tmp_path / "a.ipynb").read_text()
+    wanted = "git+https://github.com/two/copy colab.research.google.com/github/two/copy/blob/main/a"
+    assert moved == f"{wanted} {old}-more"
+    assert f'Repository = "https://github.com/{new}"' in (tmp_path / "pyproject.toml").read_text()
+
+
 # ---------------------------------------------------------------- the tutorial
+
+
+@pytest.mark.parametrize("chapter", ["17", "eight", "0", "8_"])
+def test_a_chapter_that_is_not_there_is_told(chapter, tmp_path, monkeypatch):
+    monkeypatch.setattr(tutorial, "BOOK", tmp_path / "book")
+    with pytest.raises(tutorial.TutorialError, match="expected a number from 1 to 16"):
+        tutorial.copies(chapter)
+
+
+def test_chapters_run_before_those_that_use_their_nets_and_solutions_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(tutorial, "BOOK", tmp_path / "book")
+    first, then, solutions = tutorial.copies("")
+    names = [path.name for path in (*first, *then)]
+    assert names[0] == "08_training.ipynb" and sorted(names) == [p.name for p in solutions]
+    assert all(path.name >= "10" for path in then) and (tmp_path / "book/solutions/runs").is_dir()
+    assert [[path.name for path in stage] for stage in tutorial.copies("3")] == [
+        ["03_targets.ipynb"],
+        [],
+        ["03_targets.ipynb"],
+    ]
 
 
 def test_the_tutorial_ends_what_its_children_left_running(tmp_path):

@@ -551,6 +551,23 @@ def test_weights_of_another_network_are_no_start(drawn, first):
         fit(drawn, replace(QUICK, net="vgg13small", start=first))
 
 
+def test_a_start_for_other_classes_keeps_what_both_know(drawn, first):
+    """The last layer's rows go by the classes' names; all before it is taken over as it is."""
+    net, stored = nets.create(nets.find("vgg-tiny", classes=3), seed=9), nets.load(first)[0]
+    fresh, theirs = weights(net), weights(stored)
+    nets.store.take_over(net, first, ("fear", "boredom", "neutral"))
+    taken = weights(net)
+    *body, weight, bias = taken
+    rows = [nets.load(first)[1].classes.index(name) for name in ("fear", "neutral")]
+    for name in body:
+        np.testing.assert_array_equal(taken[name], theirs[name])
+    for name in (weight, bias):
+        np.testing.assert_array_equal(taken[name][[0, 2]], theirs[name][rows])
+        np.testing.assert_array_equal(taken[name][1], fresh[name][1])
+    with pytest.raises(FerlibError, match="another network"):
+        nets.store.take_over(nets.create("vgg13small"), first, ("a", "b"))
+
+
 @pytest.mark.slow
 def test_a_student_learns_from_its_teacher_what_wrong_votes_do_not_tell(
     drawn_splits, first, tmp_path, monkeypatch

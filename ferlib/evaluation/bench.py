@@ -103,6 +103,13 @@ def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
     In the order of `part`, made to sum to one. FerlibError names the line of what is wrong: a row
     that is missing, doubled or of another split, a class that is not there, a score that is none.
     """
+    try:
+        return _read(path, part)
+    except (UnicodeDecodeError, csv.Error):
+        raise FerlibError(f"{path} is no CSV in UTF-8") from None
+
+
+def _read(path: str | Path, part: Dataset) -> np.ndarray:
     place = {int(row): at for at, row in enumerate(part.rows if part.rows is not None else ())}
     scores = np.full((len(part), len(part.classes)), np.nan)
     with open(path, newline="") as file:

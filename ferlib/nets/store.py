@@ -105,11 +105,11 @@ def take_over(net: Any, prefix: str | Path, classes: tuple[str, ...] | None = No
 def _fit_head(mine: Any, values: dict, classes: tuple[str, ...], theirs: tuple[str, ...]) -> None:
     """Exchange, in `values`, the last layer for one of these classes, known ones taken over."""
     for name, parameter in list(mine.items())[-2:]:
-        head = parameter.data().asnumpy()
-        if values.get(name) is not None and values[name].shape[1:] == head.shape[1:]:
+        head, stored = parameter.data().asnumpy(), values.get(name)
+        if stored is not None and (len(head), len(stored)) == (len(classes), len(theirs)):
             for at, title in enumerate(classes):
                 if title in theirs:
-                    head[at] = values[name][theirs.index(title)]
+                    head[at] = stored[theirs.index(title)]
             values[name] = head
 
 

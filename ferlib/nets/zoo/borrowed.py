@@ -43,7 +43,9 @@ def head(net: Net, dropout: float = 0.0) -> Iterator[HybridBlock]:
     yield nn.Dense(net.classes)
 
 
-def residual(net: Net, block: type, counts: Sequence[int], widths: Sequence[int]):
+def residual(
+    net: Net, block: type, counts: Sequence[int], widths: Sequence[int]
+) -> Iterator[HybridBlock]:
     """A ResNet: the stem, a pooling, four stages. Their last BatchNorms begin at zero."""
     model = gluoncv("resnet").ResNetV1(block, counts, widths, last_gamma=True)
     yield from stem(net, widths[0])
@@ -64,11 +66,13 @@ EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)
 
 @register("resnet18", size=48, features=stages(EIGHTEEN), note="ResNet18 (He et al. 2016)")
 def resnet18(net: Net) -> Iterator[HybridBlock]:
+    """Two blocks of two convolutions in each of four stages."""
     yield from residual(net, gluoncv("resnet").BasicBlockV1, EIGHTEEN, NARROW)
 
 
 @register("resnet34", size=48, features=stages(THIRTY_FOUR), note="ResNet34 (He et al. 2016)")
 def resnet34(net: Net) -> Iterator[HybridBlock]:
+    """Three, four, six and three such blocks."""
     yield from residual(net, gluoncv("resnet").BasicBlockV1, THIRTY_FOUR, NARROW)
 
 
@@ -79,6 +83,7 @@ def resnet34(net: Net) -> Iterator[HybridBlock]:
     note="VGG19 with BatchNorm; a mean instead of its dense layers",
 )
 def vgg19(net: Net) -> Iterator[HybridBlock]:
+    """Sixteen convolutions of 3 x 3 with BatchNorm, five poolings."""
     layers = list(gluoncv("vgg").get_vgg(19, batch_norm=True).features)
     first_dense = next(at for at, layer in enumerate(layers) if isinstance(layer, nn.Dense))
     yield from stem(net, 64)  # of the same shape; it is told how many channels a picture has
@@ -94,6 +99,7 @@ def vgg19(net: Net) -> Iterator[HybridBlock]:
     note="DenseNet121 (Huang et al. 2017)",
 )
 def densenet121(net: Net) -> Iterator[HybridBlock]:
+    """Four dense blocks: each layer sees the maps of all before it in its block."""
     layers = list(gluoncv("densenet").get_densenet(121).features)
     yield from stem(net, 64)
     yield from layers[3:-2]  # from the first pooling to the last ReLU
@@ -108,6 +114,7 @@ def densenet121(net: Net) -> Iterator[HybridBlock]:
     note="GoogLeNet with BatchNorm (Szegedy et al. 2015)",
 )
 def googlenet(net: Net) -> Iterator[HybridBlock]:
+    """Nine Inception blocks: convolutions of several sizes side by side."""
     model = gluoncv("googlenet").GoogLeNet(pretrained_base=False)
     yield from stem(net, 64)
     names = list(model._children)
@@ -126,6 +133,7 @@ def googlenet(net: Net) -> Iterator[HybridBlock]:
     note="MobileNetV2 (Sandler et al. 2018)",
 )
 def mobilenetv2(net: Net) -> Iterator[HybridBlock]:
+    """Inverted residuals: wide depthwise convolutions between narrow maps."""
     layers = list(gluoncv("mobilenet").MobileNetV2().features)
     yield from stem(net, 32)
     yield from layers[3:-1]

@@ -57,4 +57,5 @@ def attentive() -> type:
     note="ResNet50 with CBAM attention (Woo et al. 2018)",
 )
 def resnet50cbam(net: Net) -> Iterator[HybridBlock]:
+    """Three, four, six and three bottlenecks, each with attention before its sum."""
     yield from residual(net, attentive(), THIRTY_FOUR, (64, 256, 512, 1024, 2048))

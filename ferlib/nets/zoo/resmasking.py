@@ -71,6 +71,7 @@ def _upwards(old: int, new: int) -> nn.HybridSequential:
     note="ResNet34 with a U-Net's mask over each stage (Pham et al. 2020), 138 M",
 )
 def resmasking(net: Net) -> Iterator[HybridBlock]:
+    """The stem, then a stage of ResNet34 and its mask, four times."""
     zoo = gluoncv("resnet")
     widths = (64, 64, 128, 256, 512)
     model = zoo.ResNetV1(zoo.BasicBlockV1, (3, 4, 6, 3), widths, last_gamma=True)
