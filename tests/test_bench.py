@@ -169,6 +169,16 @@ def test_a_file_of_predictions_that_is_no_text_is_told(data, tmp_path):
         bench.read_predictions(tmp_path / "p.csv", bench.split_of(data, "test", "fer2013"))
 
 
+@pytest.mark.slow
+def test_a_net_of_the_seven_labels_from_the_command_line(folder, tmp_path):
+    how = ["--data", folder, "--net", "vgg-tiny", "--epochs", 1, "--labels", "fer2013"]
+    done = command("train", *how, "--out", tmp_path / "net")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "net.json").read_text())["classes"] == list(labels.SEVEN)
+    refused = command("train", *how, "--protocol", "label.csv", "--out", tmp_path / "other")
+    assert refused.returncode == 2 and "without --protocol" in refused.stderr
+
+
 def test_the_command_line_knows_the_labels():
     from ferlib.cli.bench import LABELS  # where nothing heavy may be imported
 
