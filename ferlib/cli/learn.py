@@ -40,8 +40,9 @@ def train(args: Namespace) -> dict:
     folder = Path(args.run_folder or f"{args.out}-run")
     check_prefix(args.out)
     check_place(folder / "log.csv")
+    told: list = [training.EarlyStop(args.patience)] if args.patience else []
+    told += [training.TensorBoard(args.tensorboard)] if args.tensorboard else []
     learn, valid = _splits(args, network.size, network.channels)
-    told = [training.EarlyStop(args.patience)] if args.patience else []
     # The nets a training took from, as the user named them, not where they were found.
     named = {"teacher": args.teacher or [], "start": args.start or ""}
     info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command, named)
@@ -149,6 +150,7 @@ def add_commands(commands: Any) -> None:
     _files_arguments(command)
     _data_arguments(command)
     _recipe_arguments(command)
+    _beside_arguments(command)
     _teacher_arguments(command)
     command = add_command(commands, "quantize", quantize, "find the ranges that int8 needs")
     about = "the net; PREFIX-int8.json is written"
@@ -165,6 +167,7 @@ def _files_arguments(command) -> None:
     add = command.add_argument
     add("--out", default="runs/net/net", metavar="PREFIX", help="the net's three files")
     add("--run-folder", metavar="FOLDER", help="checkpoints and log.csv (default: PREFIX-run)")
+    add("--tensorboard", metavar="FOLDER", help="where to write curves for TensorBoard, one run")
 
 
 def _data_arguments(command) -> None:
@@ -198,9 +201,23 @@ def _recipe_arguments(command) -> None:
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
 
 
+def _beside_arguments(command) -> None:
+    add = command.add_argument_group("beside the recipe").add_argument
+    about = "share of the targets spread over all classes; 0.1 is usual"
+    add("--smoothing", type=share, help=about)
+    about = "mix pictures, and their targets, in shares drawn from Beta(ALPHA, ALPHA); 0.2 is mild"
+    add("--mixup", type=amount, metavar="ALPHA", help=about)
+    about = "keep the running mean of the weights, this the decay a step; 0.999 is usual"
+    add("--average", type=share, metavar="DECAY", help=about)
+    about = "weight of the centre loss, which draws features of one class together; 0.003 is usual"
+    add("--centre", type=amount, metavar="WEIGHT", help=about)
+
+
 def _teacher_arguments(command) -> None:
     add = command.add_argument_group("other nets").add_argument
     add("--start", metavar="PREFIX", help="weights of the same net to go on from")
+    about = "keep the layers up to the features as they are in --start; what comes after learns"
+    add("--freeze", choices=("features",), help=about)
     add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
     add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")
     about = "at full size the teachers, in turns, answer for each picture as augmented; slower"

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "calibrate": ("calibrated", "described", "fit_bias", "fit_temperature"),
-        "callbacks": ("Callback", "EarlyStop", "Lines"),
+        "callbacks": ("Callback", "EarlyStop", "Lines", "TensorBoard"),
         "loop": ("Run", "fit", "step"),
         "loss": ("VoteLoss",),
         "precision": ("in_bfloat16",),

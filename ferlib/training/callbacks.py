@@ -11,12 +11,21 @@ the epoch. An exception, such as a search that prunes the trial, ends it at once
 stays.
 """
 
+from pathlib import Path
 from typing import Any
 
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, need
+from ferlib.files import check_place
 
 # Of the log: epoch, lr, images_per_s, train_loss, valid_loss, valid_accuracy.
 Row = dict[str, float]
+CURVES = {  # of the log's figures, as TensorBoard is told of them
+    "train_loss": "loss/train",
+    "valid_loss": "loss/valid",
+    "valid_accuracy": "accuracy/valid",
+    "lr": "lr",
+    "images_per_s": "images_per_s",
+}
 
 
 class Callback:
@@ -80,3 +89,33 @@ class EarlyStop(Callback):
         best = values.index(max(values) if self.figure.endswith("accuracy") else min(values))
         if len(values) - 1 - best >= self.patience:
             run.stop(f"{self.figure} was best in epoch {best + 1}")
+
+
+class TensorBoard(Callback):
+    """Writes the log's curves, a step an epoch, for TensorBoard: `tensorboard --logdir FOLDER`.
+
+    A folder holds one run. One that goes on writes its whole log again and tells that what stands
+    in the folder from the first epoch on is over, so that no step is shown twice, and none is
+    missing that was trained before anybody asked for curves.
+    FerlibError where tensorboardX is not installed, or nothing can be written there.
+    """
+
+    def __init__(self, folder: str | Path):
+        need("tensorboardX", "tensorboard", "writing for TensorBoard")
+        self.folder = Path(folder)
+        check_place(self.folder / "events")
+
+    def on_start(self, run: Any) -> None:
+        from tensorboardX import SummaryWriter
+
+        # Written by a thread, every few seconds: who looks on need not wait.
+        self._writer = SummaryWriter(str(self.folder), purge_step=1, flush_secs=5)
+        for row in run.log:
+            self.on_epoch(run, row)
+
+    def on_epoch(self, run: Any, row: Row) -> None:
+        for figure, name in CURVES.items():
+            self._writer.add_scalar(name, row[figure], int(row["epoch"]))
+
+    def on_end(self, run: Any) -> None:
+        self._writer.close()

@@ -41,6 +41,8 @@ def _write_checkpoint(run: Any, folder: Path) -> None:
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     run.net.save_parameters(str(folder / "net.params"))
     run.trainer.save_states(str(folder / "trainer.states"))
+    if run.kept:
+        mx.nd.save(str(folder / "kept.params"), run.kept)
     state = {"identity": run.identity, "log": run.log}
     (folder / "state.json").write_text(json.dumps(state))
 
@@ -64,6 +66,9 @@ def resume(run: Any, folder: Path) -> bool:
         )
     run.net.load_parameters(str(kept[-1].parent / "net.params"), ctx=run.ctx)
     run.trainer.load_states(str(kept[-1].parent / "trainer.states"))
+    if run.kept:
+        for name, value in mx.nd.load(str(kept[-1].parent / "kept.params")).items():
+            run.kept[name][:] = value
     run.log = state["log"]
     _write_log(run.log, folder / "log.csv")
     return True

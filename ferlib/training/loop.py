@@ -17,10 +17,12 @@ from ferlib.metrics import measure
 from ferlib.nets import registry, store
 from ferlib.nets.answer import predict
 from ferlib.nets.info import Info
-from ferlib.training import batches, checkpoints, teachers
+from ferlib.training import batches, checkpoints, mixing, teachers
+from ferlib.training.averaging import Average
 from ferlib.training.callbacks import Callback, Lines, Row
+from ferlib.training.centres import Centres
+from ferlib.training.graphs import for_training
 from ferlib.training.loss import VoteLoss
-from ferlib.training.precision import for_training
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
@@ -41,8 +43,8 @@ def fit(
     Pictures of `learn` that the scheme cannot learn from are left out; `valid` is judged by those
     whose class is agreed on. With a `folder`, every epoch is kept there as one rename, and the same
     call after a kill goes on from it and ends with the same weights; `log.csv` there can be
-    plotted. `callbacks` are told of each batch and epoch; `progress` prints a line an epoch and
-    shows bars.
+    plotted. Where the recipe averages the weights, the net has their mean. `callbacks` are told of
+    each batch and epoch; `progress` prints a line an epoch and shows bars.
     FerlibError when the classes differ, the pictures are too few, or the folder holds a run with
     another recipe, precision or data, or is in use.
     """
@@ -64,7 +66,7 @@ def fit(
                 callback.on_epoch(run, run.log[-1])
         for callback in told:
             callback.on_end(run)
-    return run.net, run.log
+    return _copy(run) if run.average else run.net, run.log
 
 
 class Run:
@@ -86,11 +88,31 @@ class Run:
         self.net = registry.create(self.network, ctx=ctx, seed=recipe.seed)
         if recipe.start:
             store.take_over(self.net, recipe.start, self.classes)
-        self.fast, self.precision = for_training(self.net, recipe, ctx)
+        self.graphs = for_training(self.net, self.network, recipe, ctx)
         self.loss = VoteLoss(recipe.scheme)
         self.loss.hybridize()
         settings = recipe.optimiser_settings()
         self.trainer = gluon.Trainer(self.net.collect_params(), recipe.optimiser, settings)
+        self.average = self._average() if recipe.average else None
+        self.centres = self._centres() if recipe.centre else None
+        # What else a run needs to go on, by name: checkpoints keep it and write it into these.
+        self.kept: dict[str, Any] = dict(self.average.values) if self.average else {}
+        if self.centres:
+            self.kept["centres"] = self.centres.values
+
+    def _average(self) -> Average:
+        """Of all that changes: what is frozen is its own mean, but for the rounding."""
+        every = self.net.collect_params().items()
+        learnt = {name: one for name, one in every if name not in self.graphs.fixed}
+        return Average(learnt, self.recipe.average, self.ctx[0])
+
+    def _centres(self) -> Centres:
+        if len(self.ctx) > 1:
+            raise FerlibError(
+                f"centre is for one device, here are {len(self.ctx)}: "
+                "name one in the environment variable CUDA_VISIBLE_DEVICES"
+            )
+        return Centres(len(self.classes), self.graphs.width, self.recipe.centre, self.ctx[0])
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -98,7 +120,7 @@ class Run:
         data = fingerprint(self.learn, self.pictures)
         if self.valid is not None and self.judged is not None:
             data += fingerprint(self.valid, self.judged)
-        known = asdict(self.recipe) | {"precision": self.precision, "data": data}
+        known = asdict(self.recipe) | {"precision": self.graphs.precision, "data": data}
         known["classes"] = list(self.classes)
         return known | {"taught_by": teachers.taught_by(self.recipe, self.ctx[0])}
 
@@ -106,6 +128,13 @@ class Run:
     def info(self) -> Info:
         """How the net is to be used, before anything is fitted to it."""
         return Info.of(self.network, self.classes, self.recipe.normalisation)
+
+    def lost(self, answer: Any, targets: Any) -> Any:
+        """The loss (n,) of what `graphs.learns` answers to a batch."""
+        if not self.centres:
+            return self.loss(answer, targets)
+        logits, features = answer
+        return self.loss(logits, targets) + self.centres.loss(features, targets)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
@@ -147,19 +176,23 @@ def _epoch(run: Run, epoch: int, told: Sequence[Callback], progress: bool) -> fl
 
     def made(number: int) -> tuple[np.ndarray, np.ndarray]:
         rows = order[number]
-        return batches.batch(run.pictures, rows, run.recipe, epoch, number), targets[rows]
+        batch = batches.batch(run.pictures, rows, run.recipe, epoch, number)
+        return mixing.mixup(batch, targets[rows], run.recipe, epoch, number)
 
     total = mx.nd.zeros(1)
     ready = batches.in_order(made, run.steps, batches.workers_for(run.ctx))
     views = run.teachers and teachers.full_size(run.recipe, epoch)
     for number, (batch, wanted) in enumerate(_bar(run, ready, epoch, progress)):
-        run.trainer.set_learning_rate(run.rate((epoch - 1) * run.steps + number))
+        at = (epoch - 1) * run.steps + number
+        run.trainer.set_learning_rate(run.rate(at))
         if views:
             wanted = teachers.mixed(run, wanted, batch, number)
         loss = step(run, batch, wanted)
         total += loss
         # Waiting keeps the picture work and the net's threads from fighting for the cores.
         total.wait_to_read()
+        if run.average:
+            run.average.add(at)
         for callback in told:
             callback.on_batch(run, epoch, number, loss)
     mx.nd.waitall()
@@ -175,6 +208,8 @@ def _drawn(run: Run, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([recipe.seed, epoch])
     mx.random.seed(int(rng.integers(2**31)))
     targets = run.learn.targets(recipe.scheme, rng)
+    if recipe.smoothing:
+        targets = mixing.smoothed(targets, recipe.smoothing)
     if run.taught is not None and not (run.teachers and teachers.full_size(recipe, epoch)):
         targets = targets + recipe.teacher_share * (run.taught - targets)
     order = rng.permutation(len(run.learn))[: run.steps * recipe.batch_size]
@@ -197,20 +232,33 @@ def step(run: Run, batch: np.ndarray, targets: np.ndarray):
     """Forward, backward and update on every device -> the summed loss."""
     xs = gluon.utils.split_and_load(batch, run.ctx)
     ys = gluon.utils.split_and_load(targets, run.ctx)
+    if run.graphs.frozen:  # outside the record: as in prediction, and without a way back
+        xs = [run.graphs.frozen(x) for x in xs]
     with autograd.record():
-        losses = [run.loss(run.fast(x), y) for x, y in zip(xs, ys, strict=True)]
+        answers = [run.graphs.learns(x) for x in xs]
+        losses = [run.lost(answer, y) for answer, y in zip(answers, ys, strict=True)]
     autograd.backward(losses)
+    if run.centres:
+        run.centres.move(answers[0][1], ys[0])
     run.trainer.step(len(batch))
     return sum(loss.sum().as_in_context(mx.cpu()) for loss in losses)
 
 
 def _validation(run: Run) -> Row:
-    # Inference leaves convolution weights in oneDNN's own layout, and the next Nesterov update
-    # (MXNet 1.9.1) then decays the wrong elements. So a copy is judged, not the net in training.
-    judged = registry.create(run.network, ctx=run.ctx[:1])
-    pairs = zip(judged.collect_params().values(), run.net.collect_params().values(), strict=True)
-    for copy, original in pairs:
-        copy.set_data(original.data(run.ctx[0]))
     assert run.valid is not None and run.judged is not None  # `fit` has them
-    found = measure(predict(judged, run.judged, run.info), run.valid)
+    found = measure(predict(_copy(run), run.judged, run.info), run.valid)
     return {"valid_loss": found.loss, "valid_accuracy": found.accuracy}
+
+
+def _copy(run: Run) -> gluon.nn.HybridSequential:
+    """A copy of the net on one device, with the weights that count: the average where there is one.
+
+    Inference leaves convolution weights in oneDNN's own layout, and the next Nesterov update (MXNet
+    1.9.1) then decays the wrong elements. So the net in training never infers.
+    """
+    copy = registry.create(run.network, ctx=run.ctx[:1])
+    values = run.average.values if run.average else {}
+    pairs = zip(copy.collect_params().values(), run.net.collect_params().items(), strict=True)
+    for to, (name, original) in pairs:
+        to.set_data(values[name] if name in values else original.data(run.ctx[0]))
+    return copy

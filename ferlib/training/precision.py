@@ -14,16 +14,13 @@ from mxnet import gluon  # noqa: E402  (after import_mxnet has prepared it)
 CHANNELS = 16  # that fill one block of oneDNN's layout
 
 
-def for_training(net: Any, recipe: Recipe, ctx: list) -> tuple[gluon.HybridBlock, str]:
-    """The net as it is trained, hybridised, and the precision of its convolutions."""
-    precision = recipe.precision
-    if precision == "auto":
-        on_cpu = ctx[0].device_type == "cpu"
-        sound = on_cpu and runtime.fast_bfloat16() and recipe.network().bfloat16
-        precision = "bfloat16" if sound else "float32"
-    fast = in_bfloat16(net) if precision == "bfloat16" else net
-    fast.hybridize(static_alloc=True, static_shape=True)
-    return fast, precision
+def chosen(recipe: Recipe, ctx: list) -> str:
+    """The precision of a training's convolutions: the recipe's, or the faster one that is sound."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    on_cpu = ctx[0].device_type == "cpu"
+    sound = on_cpu and runtime.fast_bfloat16() and recipe.network().bfloat16
+    return "bfloat16" if sound else "float32"
 
 
 def in_bfloat16(net: Any) -> gluon.SymbolBlock:
@@ -32,15 +29,21 @@ def in_bfloat16(net: Any) -> gluon.SymbolBlock:
     MXNet's `amp.init` would change every net of the process, and what they export; converting
     one graph leaves `net` as it was.
     """
-    from mxnet.contrib import amp  # here: it takes a second to load
+    return block(net(mx.sym.var("data")), net, "bfloat16")
 
-    data = mx.sym.var("data")
+
+def block(graph: Any, net: Any, precision: str = "float32") -> gluon.SymbolBlock:
+    """A graph of some of a net's layers with the net's own parameters, float32."""
+    (data,) = (name for name in graph.list_inputs() if name not in net.collect_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "cannot decide type": it is decided at the first batch
-        graph = amp.convert_symbol(
-            widened(net(data)), target_dtype="bfloat16", cast_optional_params=False
-        )
-        return gluon.SymbolBlock(graph, data, params=net.collect_params())
+        if precision == "bfloat16":
+            from mxnet.contrib import amp  # here: it takes a second to load
+
+            graph = amp.convert_symbol(
+                widened(graph), target_dtype=precision, cast_optional_params=False
+            )
+        return gluon.SymbolBlock(graph, mx.sym.var(data), params=net.collect_params())
 
 
 def widened(graph: Any):

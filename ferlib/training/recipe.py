@@ -1,6 +1,7 @@
 """Everything that decides which weights come out, besides the data and the machine."""
 
 from dataclasses import dataclass, field
+from math import inf
 
 from ferlib import runtime
 from ferlib.data.augment import Augmentation
@@ -12,6 +13,7 @@ mx = runtime.import_mxnet()
 
 OPTIMISERS = ("nag", "sgd", "adam")
 SCHEDULES = ("cosine", "linear", "constant")
+FREEZES = ("", "features")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Recipe:
     # Of several teachers each batch asks the next, in the precision that is fastest here; fixed
     # answers are the mean of all, upright and mirrored, in float32.
     teacher_views: bool = False
+    smoothing: float = 0.0  # share of the targets spread over all classes (`mixing.smoothed`)
+    mixup: float = 0.0  # alpha of the shares in which pictures are mixed (`mixing.mixup`)
+    average: float = 0.0  # decay a step of the weights' running mean (`averaging`), such as 0.999
+    centre: float = 0.0  # weight of the centre loss (`centres`); 0.003 in its paper
+    # "features": the layers up to the last of the net's features stay as `start` has them, with
+    # BatchNorm's statistics, and only what comes after them learns.
+    freeze: str = ""
 
     def __post_init__(self):
         check_choice("scheme", self.scheme, SCHEMES)
@@ -59,6 +68,30 @@ class Recipe:
             )
         if self.teacher_views and not self.teacher:
             raise FerlibError("teacher views without a teacher: name one as well (--teacher)")
+        self._check_more()
+
+    def _check_more(self) -> None:
+        """FerlibError where one of the last options is no number for it, or does not go along."""
+        for name, below in {"smoothing": 1, "average": 1, "mixup": inf, "centre": inf}.items():
+            value = getattr(self, name)
+            if not 0 <= value < below:
+                beyond = f", below {below}" if below == 1 else ""
+                raise FerlibError(f"{name} {value}: expected a number from 0 on{beyond}")
+            if value and name != "average" and self.scheme == "multi-target":
+                raise FerlibError(
+                    f"the scheme multi-target accepts some emotions whole, {name} needs shares: "
+                    f"choose another scheme, or leave out {name}"
+                )
+        if self.freeze not in FREEZES:
+            raise FerlibError(f"unknown freeze {self.freeze!r}: expected features, or none")
+        if self.freeze and not self.start:
+            raise FerlibError("nothing to freeze without a start: name weights as well (--start)")
+        for name, why in {
+            "mixup": "a mixed picture belongs to two classes",
+            "freeze": "frozen features cannot come nearer to a centre",
+        }.items():
+            if self.centre and getattr(self, name):
+                raise FerlibError(f"centre and {name} do not go along: {why}")
 
     def network(self, classes: int | None = None) -> registry.Net:
         """The declaration of the net to train, for so many classes."""

@@ -1,0 +1,104 @@
+"""The graph that a net is trained by: cut in two where one half is frozen, with features beside."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ferlib import runtime
+from ferlib.errors import FerlibError
+from ferlib.nets.registry import Net
+from ferlib.training import precision
+from ferlib.training.recipe import Recipe
+
+mx = runtime.import_mxnet()
+from mxnet import gluon  # noqa: E402  (after import_mxnet has prepared it)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """A net in training.
+
+    learns:    what is differentiated: logits (N, K), and features (N, D) after them where the
+               recipe has a centre loss
+    frozen:    what comes before it and stays as it is, or None where everything learns
+    precision: of the convolutions
+    fixed:     the names of the parameters in the frozen half
+    width:     how many features there are, D, where they are given
+    """
+
+    learns: gluon.HybridBlock
+    frozen: gluon.HybridBlock | None
+    precision: str
+    fixed: frozenset[str] = frozenset()
+    width: int = 0
+
+
+def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
+    """The graphs of a recipe, hybridised; they share the parameters of `net`, its declaration
+    `network`. FerlibError where it has no features to be cut at, or none beside its logits.
+    """
+    chosen = precision.chosen(recipe, ctx)
+    if recipe.freeze:
+        return _frozen(net, network, chosen, fuse=ctx[0].device_type == "cpu")
+    if recipe.centre:
+        graph = with_features(net(mx.sym.var("data")))
+        picture = (1, network.channels, network.size, network.size)
+        width = graph.infer_shape(data=picture)[1][1][1]
+        return Graphs(_ready(precision.block(graph, net, chosen)), None, chosen, width=width)
+    whole = precision.in_bfloat16(net) if chosen == "bfloat16" else net
+    return Graphs(_ready(whole), None, chosen)
+
+
+def _frozen(net: Any, network: Net, chosen: str, fuse: bool) -> Graphs:
+    """Both halves; the parameters of the first get no gradients any more."""
+    body, head = halves(net(mx.sym.var("data")), network)
+    names = frozenset(body.list_inputs()) - {"data"}
+    for name in names:
+        net.collect_params()[name].grad_req = "null"
+    if fuse and chosen == "float32":
+        body = body.get_backend_symbol("MKLDNN")  # each convolution, BatchNorm and ReLU one step
+    frozen = _ready(precision.block(body, net, chosen))
+    return Graphs(_ready(precision.block(head, net)), frozen, chosen, names)
+
+
+def _ready(block: gluon.HybridBlock) -> gluon.HybridBlock:
+    block.hybridize(static_alloc=True, static_shape=True)
+    return block
+
+
+def halves(graph: Any, network: Net) -> tuple[Any, Any]:
+    """Cut at the last of a network's features: pictures -> its maps, and `features` -> logits."""
+    known = json.loads(graph.tojson())
+    names = [network.prefix + (network.features or ("",))[-1] + end for end in ("", "_fwd")]
+    ends = [at for at, node in enumerate(known["nodes"]) if node["name"] in names]
+    if not ends:
+        raise FerlibError(
+            f"{network.name} declares no features that it could be cut at, so that its first "
+            "layers cannot be frozen.\nName them with register(..., features=(...))"
+        )
+    body = graph.get_internals()[known["nodes"][ends[-1]]["name"] + "_output"]
+    known["nodes"][ends[-1]] = {"op": "null", "name": "features", "inputs": []}
+    head = mx.sym.load_json(json.dumps(known))
+    if "data" in head.list_inputs():
+        raise FerlibError(
+            f"{network.name}'s answer is made of more than its features {network.features[-1]}: "
+            "what comes before them cannot be frozen"
+        )
+    return body, head
+
+
+def with_features(graph: Any) -> Any:
+    """Logits (N, K), and beside them the features (N, D) that the last dense layer makes them of.
+
+    As they are before dropout, whose chance is none of theirs.
+    """
+    known = json.loads(graph.tojson())
+    nodes = known["nodes"]
+    last = nodes[known["heads"][0][0]]
+    if last["op"] != "FullyConnected":
+        raise FerlibError(f"a centre loss is for nets that end in a dense layer, not {last['op']}")
+    source = nodes[last["inputs"][0][0]]
+    while source["op"] == "Dropout":
+        source = nodes[source["inputs"][0][0]]
+    features = graph.get_internals()[source["name"] + "_output"]
+    return mx.sym.Group([graph, mx.sym.Flatten(features)])
