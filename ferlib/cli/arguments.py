@@ -41,6 +41,14 @@ def add_weights(command: argparse.ArgumentParser, **how) -> None:
     add("--precision", choices=("auto", "int8", "fused", "float32"), default="auto", help=about)
 
 
+def add_prior(command: argparse.ArgumentParser) -> None:
+    """How frequent the classes are where the pictures come from."""
+    about = (
+        "how frequent the classes are there: uniform, or happiness=3,neutral=1 (the others: never)"
+    )
+    command.add_argument("--prior", metavar="PRIOR", help=about)
+
+
 def add_folders(command: argparse.ArgumentParser) -> None:
     """How pictures in folders are to be understood."""
     add = command.add_argument_group("pictures in folders").add_argument

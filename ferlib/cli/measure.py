@@ -4,7 +4,15 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from ferlib.cli.arguments import MAPPING, PROTOCOLS, add_command, add_weights, mapping, names
+from ferlib.cli.arguments import (
+    MAPPING,
+    PROTOCOLS,
+    add_command,
+    add_prior,
+    add_weights,
+    mapping,
+    names,
+)
 from ferlib.errors import FerlibError
 from ferlib.nets.places import find_weights, stored_files
 
@@ -14,11 +22,10 @@ ONLY_SPLITS = ("split", "protocol")
 
 def evaluate(args: Namespace) -> dict | None:
     _check_together(args)
-    for weights in args.weights or [None]:  # before data are read, which can take minutes
-        stored_files(find_weights(weights))
+    _check_nets(args)
     from ferlib.evaluation import evaluate
 
-    how = {"flip": args.tta == "flip", "precision": args.precision}
+    how = {"flip": args.tta == "flip", "precision": args.precision, "prior": args.prior}
     if args.folder is None:
         report = evaluate(_split(args), args.weights, "crop", **how)
     else:
@@ -32,6 +39,15 @@ def evaluate(args: Namespace) -> dict | None:
     (path, reason), *rest = report.unreadable
     more = f" (and {len(rest)} more)" if rest else ""
     raise FerlibError(f"left out as unreadable: {path}{more}\n{reason}")
+
+
+def _check_nets(args) -> None:
+    """The weights and the prior, before data are read, which can take minutes."""
+    from ferlib.nets.info import Info
+    from ferlib.nets.prior import under
+
+    for weights in args.weights or [None]:
+        under(Info.read(stored_files(find_weights(weights))[2]), args.prior)
 
 
 def _split(args):
@@ -85,6 +101,7 @@ def add_commands(commands: Any) -> None:
     add("--split", choices=("train", "valid", "test"), help="of FER2013 (default: valid)")
     add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
     add_weights(command, nargs="+")
+    add_prior(command)
     add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
     add = command.add_argument_group("other data sets, instead of a split").add_argument
     add("--folder", metavar="PATH", help="class/picture.png, CK+, JAFFE or FERG")

@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from ferlib.cli.arguments import add_command, add_weights, amount, number
+from ferlib.cli.arguments import add_command, add_prior, add_weights, amount, number
 from ferlib.data.labels import EMOTIONS
 
 
@@ -14,8 +14,8 @@ def predict(args: Namespace) -> None:
 
     if not args.photos and args.camera is None:
         args.refuse("name pictures, videos or folders, or give --camera")
-    flip, thorough = args.tta == "flip", args.thorough
-    fer = Recognizer(args.weights, flip=flip, precision=args.precision, thorough=thorough)
+    known = {"precision": args.precision, "thorough": args.thorough, "prior": args.prior}
+    fer = Recognizer(args.weights, flip=args.tta == "flip", **known)
     writes = {name: getattr(args, name) for name in ("out", "csv", "jsonl", "timeline")}
     silent = args.json or "-" in (args.jsonl, args.csv)
     how = {"every": args.every, "smooth": args.smooth} | ({"say": _nothing} if silent else {})
@@ -66,6 +66,7 @@ def add_commands(commands: Any) -> None:
     about = "over how long videos' scores are averaged"
     add("--smooth", type=amount, default=0.5, metavar="SECONDS", help=about)
     add_weights(command, action="append")  # with nargs it would swallow photographs
+    add_prior(command)
     about = "draw what in a face speaks for its emotion"
     command = add_command(commands, "explain", explain, about)
     add = command.add_argument

@@ -5,13 +5,13 @@ from argparse import Namespace
 from datetime import datetime
 from typing import Any
 
-from ferlib.cli.arguments import add_command, amount, number, port
+from ferlib.cli.arguments import add_command, add_prior, amount, number, port
 
 
 def pack(args: Namespace) -> dict:
     from ferlib.serving import archive
 
-    path = archive.pack(args.weights, args.out)
+    path = archive.pack(args.weights, args.out, args.prior)
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return {"archive": str(path)}
 
@@ -19,7 +19,10 @@ def pack(args: Namespace) -> dict:
 def serve(args: Namespace) -> dict:
     from ferlib.serving import server
 
-    how = server.How(args.weights, args.workers, args.threads, args.metrics, args.rate)
+    if args.archive and args.prior:
+        args.refuse("--prior does not go with --archive: give it to `ferlib pack`")
+    told = args.weights, args.workers, args.threads, args.metrics, args.rate
+    how = server.How(*told, prior=args.prior)
     print("starting Multi Model Server: a few seconds", flush=True)
     started = server.start(args.archive, args.port, how=how)
     print(f"serving {started.address}\nlogs: {started.logs}", flush=True)
@@ -79,6 +82,7 @@ def add_commands(commands: Any) -> None:
     add = command.add_argument
     add("--weights", default=None, metavar="PREFIX", help="default: the shipped net")
     add("--out", default="model_store/fer.mar", metavar="FILE")
+    add_prior(command)
     _add_serve(commands)
     about = "tell which servers run, and what they have done"
     command = add_command(commands, "status", status, about)
@@ -97,6 +101,7 @@ def _add_serve(commands: Any) -> None:
     about = "default: model_store/fer.mar, else the shipped net"
     which.add_argument("--archive", metavar="FILE", help=about)
     which.add_argument("--weights", metavar="PREFIX", help="a net, packed on the spot")
+    add_prior(command)
     add("--workers", type=number, metavar="N", help="processes that read; default: one a core")
     about = "of each worker; default: $OMP_NUM_THREADS, else the cores shared out"
     add("--threads", type=number, metavar="N", help=about)

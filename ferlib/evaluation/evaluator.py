@@ -18,6 +18,8 @@ from ferlib.faces.framing import FACES, is_crop, largest_face
 from ferlib.faces.recognizer import Recognizer
 from ferlib.files import whole_file
 from ferlib.metrics import measure, recall
+from ferlib.nets.info import Info
+from ferlib.nets.prior import Prior, shift, told
 
 ENOUGH = 100  # fewer pictures say little about how frequent eight emotions are
 PART = 256  # crops read at a time
@@ -33,26 +35,29 @@ def evaluate(
     precision: str = "auto",
     out: str | Path | None = None,
     known: Fer2013 | None = None,
+    prior: Prior | None = None,
 ) -> Report:
     """Measure stored weights (default: the shipped net; several are averaged) on a data set.
 
     `faces`: "crop" takes the pictures for crops framed as FER2013's, "find" looks for the largest
     face, and none found is a wrong answer; "auto" crops small squares (`framing.CROP_SIDE`) and
     finds faces in the rest. `emotions` names the answers that are allowed (default: all
-    classes); `raw` gives the net as it was trained, without its bias and temperature; `precision`
-    is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is FER2013, whose
-    training pictures are told apart in other data sets.
+    classes); `raw` gives the net as it was trained, without bias, temperature and prior;
+    `precision` is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is
+    FER2013, whose training pictures are told apart in other data sets. `prior` says how frequent
+    classes are, as for `Recognizer`; those that do not occur are not allowed as answers.
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """
     check_choice("way to faces", faces, FACES)
-    fer = Recognizer(weights=weights, flip=flip, precision=precision)
-    allowed, out = _allowed(emotions, fer.classes), _checked_file(out)
-    data = _in_classes(data, fer.classes)
+    fer = Recognizer(weights=weights, flip=flip, precision=precision, prior=prior)
     if raw:
         fer.nets = [(net, info.raw()) for net, info in fer.nets]
+    info = fer.nets[0][1]
+    allowed, out = _allowed(emotions, info), _checked_file(out)
+    data = _in_classes(data, fer.classes)
     read = _Reading(fer, data, faces)
     report = _report(read, allowed, known)
-    report.tta, report.raw = "flip" if flip else "none", raw
+    report.tta, report.raw, report.prior = "flip" if flip else "none", raw, told(info) or None
     if out:
         _write_answers(out, read, allowed)
     return report
@@ -124,14 +129,17 @@ class _Reading:
         return [row for row in self.rows if self.scores[row] is not None]
 
 
-def _allowed(emotions: Iterable[str] | None, classes: tuple[str, ...]) -> np.ndarray:
+def _allowed(emotions: Iterable[str] | None, info: Info) -> np.ndarray:
     """bool (K,): the classes that may be answered."""
-    wanted = classes if emotions is None else tuple(emotions)
-    unknown = [name for name in wanted if name not in classes]
+    wanted = info.classes if emotions is None else tuple(emotions)
+    unknown = [name for name in wanted if name not in info.classes]
     if unknown or not wanted:
-        known = ", ".join(classes)
+        known = ", ".join(info.classes)
         raise FerlibError(f"unknown emotion {''.join(unknown[:1])!r}: expected some of {known}")
-    return np.isin(classes, wanted)
+    allowed = np.isin(info.classes, wanted) & np.isfinite(shift(info))
+    if not allowed.any():
+        raise FerlibError(f"none of {', '.join(wanted)} occurs by the prior {told(info)}")
+    return allowed
 
 
 def _guess(scores: np.ndarray | None, allowed: np.ndarray) -> int:
@@ -207,7 +215,7 @@ def adapt(scores: np.ndarray, usual: np.ndarray, rounds: int = 100) -> np.ndarra
     those where the net was calibrated; scores weighted accordingly make a better one yet, and so on
     (Saerens, Latinne and Decaestecker 2002, section 2.2: expectation and maximisation).
     """
-    shares = usual
+    shares, usual = usual, np.maximum(usual, 1e-12)  # what cannot occur stays at 0
     for _ in range(rounds):
         weighted = scores * (shares / usual)
         weighted /= weighted.sum(axis=1, keepdims=True)
@@ -220,7 +228,7 @@ def _adapted(read: _Reading, allowed: np.ndarray) -> Adapted | None:
 
     None where the weights do not tell their usual frequencies, or the pictures are too few.
     """
-    usual: list = [info.shares for _, info in read.fer.nets]
+    usual: list = [info.prior or info.shares for _, info in read.fer.nets]
     if not all(usual) or len(read.seen) < ENOUGH:
         return None
     scores = read.stacked(read.seen) * allowed

@@ -48,6 +48,7 @@ class Report:
     precision: str = ""
     tta: str = "none"
     raw: bool = False
+    prior: str | None = None  # how frequent the answers take classes to be, if not as the net does
     emotions: list[str] = field(default_factory=list)  # that were allowed as answers
     loss: float | None = None
     kl: float | None = None
@@ -74,6 +75,7 @@ class Report:
     def text(self) -> str:
         """The figures in a few lines."""
         lines = [self._what(), self._figures()]
+        lines += [f"by the prior {self.prior}"] * (self.prior is not None)
         lines += [
             f"  {name:10} {'-' if found is None else f'{found:.3f}':>6}  n = {count}"
             for (name, found), count in zip(

@@ -21,6 +21,7 @@ from ferlib.faces.search import search
 from ferlib.nets import store
 from ferlib.nets.answer import predict
 from ferlib.nets.places import find_weights
+from ferlib.nets.prior import Prior, under
 
 
 class Seen(NamedTuple):
@@ -43,7 +44,9 @@ class Recognizer:
     `haar()`, `yunet(file)` or a function of one's own); `thorough` looks for small faces also where
     nothing hints at them, which takes up to three times as long; `precision` is that of
     `store.load`: by itself eight-bit numbers where the CPU is fast at them, which give
-    another emotion for about one face of FER2013 in 300, and for more where pictures are unlike it.
+    another emotion for about one face of FER2013 in 300, and for more where pictures are unlike it;
+    `prior` says how frequent the classes are where the pictures come from, "uniform", {"happiness":
+    3, "neutral": 1} or a number for each (`nets.prior.under`), instead of as among FER2013's.
     The same call gives the same numbers every time; in another batch a probability can differ in
     its seventh digit, in eight-bit numbers in its third.
     """
@@ -56,6 +59,7 @@ class Recognizer:
         detector: Detector | None = None,
         precision: str = "auto",
         thorough: bool = False,
+        prior: Prior | None = None,
     ):
         if weights is None or isinstance(weights, str | os.PathLike):
             several: list = [weights]
@@ -75,6 +79,7 @@ class Recognizer:
         self.classes = self.nets[0][1].classes
         if any(info.classes != self.classes for _, info in self.nets):
             raise FerlibError(f"{self.name}: nets with other classes cannot be averaged")
+        self.nets = [(net, under(info, prior)) for net, info in self.nets]
         self._flip = flip
         self._detect = detector or default_detector()
         self._upright, self._thorough = Upright(self.weights[0].parent, ctx), thorough

@@ -7,6 +7,7 @@ import numpy as np
 from ferlib import runtime
 from ferlib.data.images import Crops, prepare
 from ferlib.nets.info import Info
+from ferlib.nets.prior import shift
 
 mx = runtime.import_mxnet()
 BATCH = 64
@@ -19,14 +20,16 @@ def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarra
     """
     ctx = next(iter(net.collect_params().values())).list_ctx()[0]
     bias = np.array(0.0 if info.bias is None else info.bias, np.float32)
+    prior = shift(info)
     scores: list = [np.empty((0, len(info.classes)), np.float32)]
     for start in range(0, len(crops), BATCH):
         some = crops[start : start + BATCH]
         batch = prepare(some, info.input_size, info.normalise, info.channels)
         each = [batch, batch[..., ::-1]] if flip else [batch]
         # The rest in NumPy: on eight numbers MXNet's operations take longer than the net.
-        logits = ((net(mx.nd.array(x, ctx=ctx)).asnumpy() + bias) / info.temperature for x in each)
-        scores.append(sum(map(softmax, logits)) / np.float32(len(each)))
+        logits = (net(mx.nd.array(x, ctx=ctx)).asnumpy() for x in each)
+        tempered = ((one + bias) / info.temperature + prior for one in logits)
+        scores.append(sum(map(softmax, tempered)) / np.float32(len(each)))
     return np.concatenate(scores)
 
 

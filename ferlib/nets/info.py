@@ -40,6 +40,7 @@ class Info:
     bias: tuple[float, ...] | None = None  # (K,), added to the logits
     temperature: float = 1.0  # by which they are divided then
     shares: tuple[float, ...] | None = None  # (K,), how often the net expects each class
+    prior: tuple[float, ...] | None = None  # (K,), how frequent they are instead: see `nets.prior`
     valid: Mapping[str, Any] | None = None  # figures on the validation split, with conditions
     epochs: int = 0
     trained: Trained | None = None
@@ -58,12 +59,16 @@ class Info:
 
     def raw(self) -> "Info":
         """With this, answers are as the loss of the training saw them."""
-        return replace(self, bias=None, temperature=1.0)
+        return replace(self, bias=None, temperature=1.0, prior=None)
 
-    def write(self, path: Path) -> None:
+    def text(self) -> str:
         """As JSON, without what is not known."""
         known = {key: value for key, value in asdict(self).items() if value not in (None, ())}
-        path.write_text(json.dumps(known, indent=2) + "\n")
+        return json.dumps(known, indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """`text` as a file."""
+        path.write_text(self.text())
 
     @classmethod
     def read(cls, path: Path) -> "Info":
@@ -90,7 +95,7 @@ class Info:
 
 
 _NAMES = [one.name for one in fields(Info)]
-_TUPLES = ("classes", "features", "bias", "shares")
+_TUPLES = ("classes", "features", "bias", "shares", "prior")
 # By what is wrong with the JSON, such as nesting without end, or a number too long for a float.
 _WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -113,7 +118,11 @@ def _check(info: Info) -> None:
         and info.input_size > 0
         and info.channels in (1, 3)
         and 0 < float(info.temperature) < inf
-        and all(map(_one_a_class, (info.bias, info.shares), (info.classes,) * 2))
+        and all(_one_a_class(one, info.classes) for one in (info.bias, info.shares, info.prior))
+        and (
+            info.prior is None
+            or (info.shares is not None and min(info.prior) >= 0 < sum(info.prior))
+        )
     )
     if not sound:
         raise ValueError

@@ -9,9 +9,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferlib.errors import FerlibError
 from ferlib.files import whole_file
+
+if TYPE_CHECKING:  # the rest of ferlib only to pack: checking an archive needs no MXNet
+    from ferlib.nets.prior import Prior
 
 HANDLER = "ferlib_service.py"  # a name that no folder on a user's PYTHONPATH is likely to have
 # What answering needs of ferlib: the handler's imports, and nothing that trains or draws plots.
@@ -29,6 +33,7 @@ MODULES = (
     "nets/info.py",
     "nets/int8.py",
     "nets/places.py",
+    "nets/prior.py",
     "nets/registry.py",
     "nets/store.py",
     "nets/zoo/*.py",
@@ -52,8 +57,15 @@ _NET = (3, 4)  # files of a net: without and with the ranges for eight-bit numbe
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
-def pack(weights: str | Path | None = None, out: str | Path = "model_store/fer.mar") -> Path:
+def pack(
+    weights: str | Path | None = None,
+    out: str | Path = "model_store/fer.mar",
+    prior: "Prior | None" = None,
+) -> Path:
     """Write the archive that serves `weights` (a prefix; None: the default net); gives its path.
+
+    It answers as where classes are as frequent as `prior` says (`nets.prior.under`), which then
+    stands in the net's JSON and in the manifest's description.
 
     The same weights and the same ferlib give the same bytes: fixed order, times and permissions,
     nothing but the files named here, stored as they are (zlib's output differs by version). The
@@ -68,10 +80,24 @@ def pack(weights: str | Path | None = None, out: str | Path = "model_store/fer.m
     upright = roll.Upright().prefix
     if upright is not None:
         files |= {f"{_UPRIGHT}/{path.name}": path for path in _checked_net(upright)}
-    out = Path(out)
+    members, out = _members(prefix.name, files), Path(out)
+    if prior is not None:
+        members |= _stated(prefix, prior)
     with whole_file(out) as partial:
-        partial.write_bytes(_zipped(_members(prefix.name, files)))
+        partial.write_bytes(_zipped(members))
     return out
+
+
+def _stated(prefix: Path, prior: "Prior") -> dict[str, bytes]:
+    """The members that tell of a prior."""
+    from ferlib.nets import places
+    from ferlib.nets.info import Info
+    from ferlib.nets.prior import told, under
+
+    file = places.weight_files(prefix)[2]
+    info = under(Info.read(file), prior)
+    manifest = _manifest(f"{prefix.name}, prior {told(info)}")
+    return {f"weights/{file.name}": info.text().encode(), _MANIFEST: manifest}
 
 
 def _checked_net(prefix: Path) -> list[Path]:

@@ -60,6 +60,7 @@ class How:
     threads: int | None = None  # of each worker
     metrics: int | None = None  # a port for Prometheus
     rate: float = 0.0  # predictions a second for each address; 0: any number
+    prior: str | None = None  # how frequent classes are, for a net that is packed on the spot
 
 
 def numbers(how: How) -> tuple[int, int]:
@@ -186,8 +187,9 @@ def _short_folder() -> str:
 
 def _fill(folder: Path, mar, how: How, workers: int) -> None:
     """The archive and the settings. Both addresses are sockets in the folder: no one else's."""
-    if how.weights is not None or (mar is None and not Path("model_store/fer.mar").is_file()):
-        archive.pack(how.weights, folder / f"{NAME}.mar")
+    named = how.weights is not None or how.prior is not None
+    if named or (mar is None and not Path("model_store/fer.mar").is_file()):
+        archive.pack(how.weights, folder / f"{NAME}.mar", how.prior)
     else:
         archive.copy(Path(mar or "model_store/fer.mar"), folder / f"{NAME}.mar")
     settings = SETTINGS | {
