@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def train(args: Namespace) -> dict:
     told += [training.TensorBoard(args.tensorboard)] if args.tensorboard else []
     learn, valid = _splits(args, network.size, network.channels)
     # The nets a training took from, as the user named them, not where they were found.
-    named = {"teacher": args.teacher or [], "start": args.start or ""}
+    named = {"teacher": args.teacher or recipe.teacher, "start": args.start or recipe.start}
     info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command, named)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
     return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
@@ -55,12 +55,13 @@ def _recipe(args):
     from ferlib import training
 
     given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
-    given["teacher"] = tuple(map(_stored, args.teacher or ()))
+    given["teacher"] = None if args.teacher is None else tuple(map(_stored, args.teacher))
     given["start"] = None if args.start is None else _stored(args.start)
     for name in ("teacher_share", "teacher_views"):
         if getattr(args, name) is not None and not args.teacher:
             args.refuse(f"--{name.replace('_', '-')} needs --teacher")
-    recipe = training.Recipe(**{key: value for key, value in given.items() if value is not None})
+    base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
+    recipe = replace(base, **{key: value for key, value in given.items() if value is not None})
     recipe.network()
     return recipe
 
@@ -182,6 +183,8 @@ def _data_arguments(command) -> None:
 
 def _recipe_arguments(command) -> None:
     add = command.add_argument_group("recipe").add_argument
+    about = "best.json of `ferlib tune`, or a net's JSON: settings that other options change"
+    add("--recipe", metavar="FILE", help=about)
     add("--net", help="see `ferlib models` (default: vgg13lean)")
     about = "the pictures are RGB, not gray"
     add("--rgb", dest="channels", action="store_const", const=3, help=about)

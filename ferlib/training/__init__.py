@@ -7,10 +7,15 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "calibrate": ("calibrated", "described", "fit_bias", "fit_temperature"),
         "callbacks": ("Callback", "EarlyStop", "Lines", "TensorBoard"),
-        "loop": ("Run", "fit", "step"),
+        "importance": ("importances",),
+        "loop": ("Diverged", "Run", "fit", "step"),
         "loss": ("VoteLoss",),
         "precision": ("in_bfloat16",),
         "recipe": ("Recipe",),
+        "settings": ("read_recipe",),
+        "space": ("default_space", "read_space"),
+        "study": ("Search",),
         "train": ("train_to",),
+        "tuning": ("Prune", "tune"),
     },
 )

@@ -29,6 +29,10 @@ mx = runtime.import_mxnet()
 from mxnet import autograd, gluon  # noqa: E402  (after import_mxnet has prepared it)
 
 
+class Diverged(FerlibError):
+    """The weights have grown beyond all bounds."""
+
+
 def fit(
     learn: Dataset,
     valid: Dataset,
@@ -46,7 +50,7 @@ def fit(
     plotted. Where the recipe averages the weights, the net has their mean. `callbacks` are told of
     each batch and epoch; `progress` prints a line an epoch and shows bars.
     FerlibError when the classes differ, the pictures are too few, or the folder holds a run with
-    another recipe, precision or data, or is in use.
+    another recipe, precision or data, or is in use; `Diverged` when the rate was far too high.
     """
     told = [*([Lines()] if progress else []), *callbacks]
     run = Run(recipe, ctx or runtime.contexts(), _learnable(learn, valid, recipe), valid)
@@ -246,7 +250,10 @@ def step(run: Run, batch: np.ndarray, targets: np.ndarray):
 
 def _validation(run: Run) -> Row:
     assert run.valid is not None and run.judged is not None  # `fit` has them
-    found = measure(predict(_copy(run), run.judged, run.info), run.valid)
+    scores = predict(_copy(run), run.judged, run.info)
+    if not np.isfinite(scores).all():
+        raise Diverged("the net's answers are no numbers any more: try a lower learning rate")
+    found = measure(scores, run.valid)
     return {"valid_loss": found.loss, "valid_accuracy": found.accuracy}
 
 

@@ -1,0 +1,146 @@
+"""What a search may try: settings by name, each with a range or choices.
+
+    {"lr": {"low": 0.02, "high": 0.8, "log": true},
+     "batch_size": [64, 128, 256],
+     "augmentation.erase": {"low": 0, "high": 0.5}}
+
+With "log" a value twice as high is as far away everywhere, as suits a learning rate.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ferlib.errors import FerlibError, check_choice
+from ferlib.training import settings
+from ferlib.training.recipe import Recipe
+
+Space = dict[str, "dict[str, Any] | list"]
+KEYS = {"low", "high", "log"}
+FORM = 'expected {"low": 0.1, "high": 0.5} or a list of choices'
+LEAST = {"batch_size": 1, "augmentation.scale": 1}  # the rest from 0
+SHARES = {"warmup", "momentum", "teacher_share"} | {
+    f"augmentation.{name}" for name in ("flip", "erase", "wear")
+}
+HUGE = 1e300
+
+
+def default_space(recipe: Recipe) -> Space:
+    """What is worth trying around a recipe, as far as there is such a setting.
+
+    `augmentation.wear` is left out: it makes pictures worse so that the net reads bad ones, which
+    costs accuracy on good ones; a search on good ones would give it up.
+    """
+    rate, decay, batch = recipe.lr, recipe.weight_decay, recipe.batch_size
+    found: Space = {
+        "lr": {"low": rate / 10, "high": 4 * rate, "log": True},
+        "batch_size": [max(batch // 2, 1), batch, 2 * batch],
+        "weight_decay": {"low": decay / 10 or 1e-6, "high": 10 * decay or 1e-2, "log": True},
+        "warmup": {"low": 0, "high": 0.3},
+        "smoothing": {"low": 0, "high": 0.2},
+        "mixup": {"low": 0, "high": 0.4},
+        "augmentation.rotation": {"low": 0, "high": 30},
+        "augmentation.shift": {"low": 0, "high": 0.16},
+        "augmentation.scale": {"low": 1, "high": 1.4},
+        "augmentation.shear": {"low": 0, "high": 0.15},
+        "augmentation.erase": {"low": 0, "high": 0.5},
+    }
+    there = set(settings.names())
+    if recipe.scheme == "multi-target":  # has no use for shares of emotions
+        there -= {"smoothing", "mixup"}
+    return {name: found[name] for name in found if name in there}
+
+
+def read_space(path: str | Path, recipe: Recipe) -> Space:
+    """A space from a JSON file; FerlibError, with the file's name, unless `checked` takes it."""
+    found = settings.read_json(path, "a search space")
+    try:
+        return checked(found, recipe)
+    except FerlibError as error:
+        raise FerlibError(f"{path}: {error}") from None
+
+
+def checked(space: Mapping[str, Any], recipe: Recipe) -> Space:
+    """The space with every number in its type; FerlibError unless a recipe can have all of it."""
+    if not isinstance(space, Mapping) or not space:
+        raise FerlibError(f"a search space names settings, and for each: {FORM}")
+    found = {name: _checked(name, wanted) for name, wanted in space.items()}
+    ends = {name: _ends(wanted) for name, wanted in found.items()}
+    for at in (0, -1):  # some settings do not go along with others
+        rest = {name: values[at] for name, values in ends.items()}
+        for name, values in ends.items():
+            for end in values:
+                settings.changed(recipe, rest | {name: end})
+    return found
+
+
+def _ends(wanted: dict | list) -> list:
+    return wanted if isinstance(wanted, list) else [wanted["low"], wanted["high"]]
+
+
+def _checked(name: str, wanted: Any) -> dict | list:
+    check_choice("setting", name, settings.names())
+    if isinstance(wanted, Mapping):
+        return _range(name, wanted)
+    if not isinstance(wanted, Sequence) or isinstance(wanted, str):
+        raise FerlibError(f"{name}: {FORM}, not {wanted!r}")
+    found = [_value(name, one) for one in wanted]
+    if len(set(found)) < max(len(found), 2):
+        raise FerlibError(f"{name}: expected two choices or more, each once, not {found}")
+    return found
+
+
+def _range(name: str, wanted: Mapping) -> dict[str, Any]:
+    if not {"low", "high"} <= wanted.keys() <= KEYS or not isinstance(
+        wanted.get("log", False), bool
+    ):
+        raise FerlibError(f"{name}: {FORM}, not {dict(wanted)}")
+    low, high = (_value(name, wanted[key]) for key in ("low", "high"))
+    if isinstance(low, str):
+        raise FerlibError(f"{name}: expected a list of choices, not a range")
+    if not low < high:
+        raise FerlibError(f"{name}: from {low} to {high} is no range")
+    log = wanted.get("log", False)
+    if log and low <= 0:
+        raise FerlibError(f"{name}: a logarithmic range begins above 0, not at {low}")
+    return {"low": low, "high": high, "log": log}
+
+
+def _value(name: str, given: Any) -> Any:
+    """A value as a recipe has it: a name, a whole number, or any number that makes sense."""
+    kind = type(settings.value(Recipe(), name))
+    if kind is str:
+        if not isinstance(given, str):
+            raise FerlibError(f"{name}: expected a name, not {given!r}")
+        return given
+    numeric = isinstance(given, int | float) and not isinstance(given, bool)
+    if not numeric or not abs(given) < HUGE or (kind is int and given != int(given)):
+        raise FerlibError(f"{name}: expected a {'whole ' * (kind is int)}number, not {given!r}")
+    least, most = LEAST.get(name, 0), 1 if name in SHARES else HUGE
+    if not least <= given <= most:
+        told = f"{least} to 1" if name in SHARES else f"{least} or more"
+        raise FerlibError(f"{name}: {given} cannot be, expected {told}")
+    return kind(given)
+
+
+def distribution(wanted: dict | list) -> Any:
+    """A range or choices, checked, as Optuna draws from them."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(wanted, list):
+        return CategoricalDistribution(wanted)
+    return (IntDistribution if isinstance(wanted["low"], int) else FloatDistribution)(**wanted)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Optuna's own lines: ours tell of a search."""
+    from optuna import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
