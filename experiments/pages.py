@@ -8,6 +8,7 @@ checked by tests/test_results.py.
 """
 
 import json
+import re
 from pathlib import Path
 
 import jinja2
@@ -51,14 +52,26 @@ def megabytes(nets: list[str]) -> float:
     return sum((ROOT / "model_store" / f"{net}-0000.params").stat().st_size for net in nets) / 1e6
 
 
+def compact(report: dict) -> str:
+    """As JSON, with a line for each list of plain values, not for each value."""
+    return re.sub(
+        r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(report, indent=1)
+    )
+
+
 def page(found: dict[str, dict]) -> str:
     """The whole page from what results/ holds."""
+    return rendered("results.md.jinja", r=found)
+
+
+def rendered(template: str, **known) -> str:
+    """A page from its words and what they are about."""
     how = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     made = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **how)
     made.filters |= {"f": format, "spread": spread, "script": script, "megabytes": megabytes}
     made.globals |= {"pick": pick, "sampling_error": sampling_error}
-    return made.get_template("results.md.jinja").render(r=found)
+    return made.get_template(template).render(known)
 
 
 def main() -> None:

@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +16,12 @@ from command import mistake
 from ferlib.data import duplicates, fer2013, labels, sample
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
-from ferlib.evaluation import bench
+from ferlib.evaluation import bench, contest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "experiments"))
+import bench_page  # noqa: E402
+import pages  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +49,10 @@ def changed(pictures: np.ndarray, how: str) -> np.ndarray:
 def test_near_duplicates_are_found_and_strangers_are_not(data, how):
     faces = data.pictures[:40]
     codes = duplicates.hashes(faces)
-    there = duplicates.nearest(duplicates.hashes(changed(faces, how)), codes)
+    which, there = duplicates.nearest(duplicates.hashes(changed(faces, how)), codes)
     assert (there <= duplicates.NEAR).mean() > 0.9
-    apart = [duplicates.nearest(codes[[k]], np.delete(codes, k, axis=0))[0] for k in range(40)]
+    assert (faces[which] == faces).all(axis=(1, 2)).mean() > 0.9
+    apart = [duplicates.nearest(codes[[k]], np.delete(codes, k, axis=0))[1][0] for k in range(40)]
     same = [(faces == face).all(axis=(1, 2)).sum() > 1 for face in faces]
     assert np.mean(np.array(apart)[~np.array(same)] > duplicates.NEAR) > 0.5
 
@@ -51,8 +60,25 @@ def test_near_duplicates_are_found_and_strangers_are_not(data, how):
 def test_nearest_by_hand():
     some, others = np.eye(4, 8, dtype=bool), np.zeros((3, 8), bool)
     others[1, :2] = True
-    assert duplicates.nearest(some, others).tolist() == [1, 1, 1, 1]
-    assert duplicates.nearest(others[1:2], some).tolist() == [1]
+    which, bits = duplicates.nearest(some, others)
+    assert which.tolist() == [0, 0, 0, 0] and bits.tolist() == [1, 1, 1, 1]
+    which, bits = duplicates.nearest(others[1:2], some[::-1])
+    assert (which.tolist(), bits.tolist()) == ([2], [1])  # of two equally near the first
+
+
+def test_each_picture_outside_training_has_its_nearest_there(data):
+    found = duplicates.in_training(data)
+    assert (data.usage[found.rows] > 0).all() and (data.usage[found.train] == 0).all()
+    same = (data.pictures[found.rows] == data.pictures[found.train]).all(axis=(1, 2))
+    assert found.exact.any() and (same == found.exact).all()
+    one, other = (duplicates.hashes(data.pictures[rows]) for rows in (found.rows, found.train))
+    assert ((one ^ other).sum(axis=1) == found.bits).all()
+    assert (found.near == (found.exact | (found.bits <= duplicates.NEAR))).all()
+
+
+def test_duplicates_of_pictures_that_are_not_there_are_not_known(data):
+    with pytest.raises(FerlibError, match="lack FER2013's training split"):
+        duplicates.in_training(replace(data, usage=np.full(len(data.usage), 2)))
 
 
 def test_columns_leave_out_what_training_has_seen(data):
@@ -106,6 +132,10 @@ def test_predictions_of_others_are_scored_whatever_their_order(data, tmp_path):
         ("word", "line 2: 'x' is no row number"),
         ("nan", "line 2: expected 7 scores"),
         ("class", "no column 'fear'"),
+        ("logit", "line 2: expected 7 scores of 0 and more, not all 0 (no logits)"),
+        ("nothing", "line 2: expected 7 scores of 0 and more"),
+        ("commas", "line 2: more cells than columns"),
+        ("twice", "two columns are called 'fear'"),
     ],
 )
 def test_bad_predictions_are_told_by_line(data, tmp_path, harm, says):
@@ -116,11 +146,16 @@ def test_bad_predictions_are_told_by_line(data, tmp_path, harm, says):
     elif harm in ("doubled", "stranger", "word"):
         new = {"doubled": rows[0], "stranger": 0, "word": "x"}[harm]
         rows[1 if harm == "doubled" else 0] = new
-    elif harm == "nan":
-        scores[0, 2] = np.nan
+    elif harm in ("nan", "logit", "nothing"):
+        scores[0, 2:] = {"nan": np.nan, "logit": -1, "nothing": 0}[harm]
+        scores[0, :2] *= harm != "nothing"
     path = written(tmp_path / "p.csv", part, scores, rows)
     if harm == "class":
         path.write_text(path.read_text().replace("fear", "terror"))
+    elif harm == "commas":
+        path.write_text(path.read_text().replace("1.0", "1,0"))
+    elif harm == "twice":
+        path.write_text(path.read_text().replace("row,", "row,fear,"))
     with pytest.raises(FerlibError) as told:
         bench.read_predictions(path, part)
     known = {"n": len(part), "first": part.rows[0], "last": part.rows[-1]}
@@ -142,6 +177,11 @@ def test_a_row_of_the_bench_and_predictions_from_the_command_line(folder, tmp_pa
     (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
     kept = json.loads((tmp_path / "runs" / "vgg-tiny-fer2013-0-row.json").read_text())
     assert kept == row and row["parameters"] > 50_000 and set(row["test"]) == set(bench.COLUMNS)
+    (log,) = contest.read_log(tmp_path / "runs" / "vgg-tiny-fer2013-0-run" / "log.csv")
+    assert row["images_per_s"] == log["images_per_s"]
+    counts = {"fer2013": {name: figures["n"] for name, figures in row["test"].items()}}
+    (taken,) = bench_page.gathered(tmp_path / "runs", counts)
+    assert taken["curve"]["valid_accuracy"] == [log["valid_accuracy"]]
     part = bench.split_of(fer2013.load(folder), "test", "fer2013")
     path = written(tmp_path / "p.csv", part, np.eye(7)[part.truth])
     done = command(
@@ -161,6 +201,15 @@ def test_the_columns_of_the_real_test_split_are_as_docs_own_data_tells():
         for part in [bench.split_of(data, "test", labels)]
     }
     assert counts == {"ferplus": [3153, 2894, 2659], "fer2013": [3589, 3301, 3030]}
+
+
+def test_predictions_from_a_spreadsheet_and_of_any_size_are_read(data, tmp_path):
+    part = bench.split_of(data, "test", "fer2013")
+    path = written(tmp_path / "p.csv", part, np.full((len(part), 7), 1e308))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # the mark that some programs write
+    np.testing.assert_allclose(bench.read_predictions(path, part), 1 / 7)
+    with pytest.raises(FerlibError, match=r"none\.csv: No such file"):
+        bench.read_predictions(tmp_path / "none.csv", part)
 
 
 def test_a_file_of_predictions_that_is_no_text_is_told(data, tmp_path):
@@ -190,3 +239,126 @@ def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):
     assert "resnet1000" in said and "resnet34" in said
     done = command("bench", "--predictions", tmp_path / "none.csv", "--sample")
     assert done.returncode == 2 and "--labels" in done.stderr
+    done = command("bench", "vgg13", "--predictions", tmp_path / "none.csv", "--sample")
+    assert done.returncode == 2 and "leave out vgg13" in done.stderr
+
+
+def test_the_pace_by_hand():
+    log = [{"images_per_s": rate} for rate in (100.0, 50.0, 60.0)]
+    told = contest.pace(log, 6000)
+    assert told == {"minutes": round((60 + 120 + 100) / 60, 1), "images_per_s": 60.0}
+
+
+# ---------------------------------------------------------------- the page
+
+COUNTS = {"ferplus": dict.fromkeys(bench.COLUMNS, 100), "fer2013": dict.fromkeys(bench.COLUMNS, 90)}
+
+
+def recorded(net: str, accuracy: float, seed: int = 0, labels: str = "ferplus", **more) -> dict:
+    """A row as `ferlib bench` writes it."""
+    names = ("accuracy", "balanced_accuracy", "precision", "weighted_f1", "loss", "ece")
+    figures = dict.fromkeys(names, accuracy) | {"kl": 0.25 if labels == "ferplus" else None}
+    test = {name: figures | {"n": n} for name, n in COUNTS[labels].items()}
+    row = {"net": net, "labels": labels, "seed": seed, "epochs": 3, "minutes": 29.5}
+    row |= {"recipe": bench_page.recipe() | {"net": net, "epochs": 3, "seed": seed}}
+    row |= {"parameters": 1_234_567, "multiply_adds": 89_000_000, "ms": {"1": 1.5, "64": 40.0}}
+    row |= {"train": figures | {"n": 5}, "valid": figures | {"n": 5}, "test": test}
+    row |= {"machine": {"cpu": "some, 2 cores", "threads": 1, "precision": "float32"}}
+    return row | more
+
+
+def stored(folder: Path, row: dict, rates=(100.0, 120.0, 60.0)) -> Path:
+    """The files of a finished row."""
+    prefix = folder / f"{row['net']}-{row['labels']}-{row['seed']}"
+    contest.log_of(prefix).parent.mkdir(parents=True)
+    lines = [f"{at},{rate},0.{at},1.{at}" for at, rate in enumerate(rates, 5)]
+    header = "epoch,images_per_s,valid_accuracy,valid_loss"
+    contest.log_of(prefix).write_text("\n".join([header, *lines]) + "\n")
+    path = Path(f"{prefix}-row.json")
+    path.write_text(json.dumps(row))
+    return path
+
+
+def test_rows_are_gathered_with_their_curves_and_none_is_lost(tmp_path):
+    for row in (recorded("a", 0.8), recorded("b", 0.7)):
+        stored(tmp_path, row)
+    new = bench_page.gathered(tmp_path, COUNTS)
+    curve = {"valid_accuracy": [0.5, 0.6, 0.7], "valid_loss": [1.5, 1.6, 1.7]}
+    assert [row["net"] for row in new] == ["a", "b"]
+    assert all(row["curve"] == curve and row["images_per_s"] == 100 for row in new)
+    before = [recorded("b", 0.1), recorded("b", 0.2, seed=1), recorded("b", 0.3, labels="fer2013")]
+    rows = bench_page.merged(before, new, bench_page.of_row)
+    known = {bench_page.of_row(row): row["valid"]["accuracy"] for row in rows}
+    assert known == {
+        ("fer2013", "b", 0): 0.3,
+        ("ferplus", "a", 0): 0.8,
+        ("ferplus", "b", 0): 0.7,
+        ("ferplus", "b", 1): 0.2,
+    }
+
+
+@pytest.mark.parametrize("harm", ["none", "recipe", "other data", "no log", "damaged"])
+def test_what_is_no_row_of_the_bench_is_told(tmp_path, harm):
+    row = recorded("a", 0.8)
+    if harm == "recipe":
+        row["recipe"]["lr"] = 0.2
+    if harm == "other data":
+        row["test"]["published"]["n"] = 58
+    if harm != "none":
+        path = stored(tmp_path, row)
+    if harm == "no log":
+        contest.log_of(tmp_path / "a-ferplus-0").unlink()
+    if harm == "damaged":
+        path.write_text(path.read_text()[:-9])
+    says = {"none": "holds no rows", "recipe": "not the bench's recipe, lr differ"}
+    says |= {"other data": "whole test split", "no log": r"log\.csv is missing"}
+    with pytest.raises(FerlibError, match=says.get(harm, "is damaged")):
+        bench_page.gathered(tmp_path, COUNTS)
+
+
+def test_the_page_shows_means_and_ranges_and_what_is_missing():
+    results = pages.results()
+    rows = [recorded("vgg19", 0.8), recorded("web_cnn", 0.7), recorded("web_cnn", 0.76, seed=1)]
+    rows = [row | {"images_per_s": 98.6} for row in rows]
+    known = results["bench"] | {"rows": rows, "own": []}
+    text = bench_page.page(known, results["duplicates"])
+    ours, theirs = text.split("\n## FER2013\n")
+    assert "| `vgg19` | 3 | 1 | 80.00% | 80.00% | 80.00% | 80.00% |" in ours
+    assert "| `web_cnn` | 3 | 2 | 73.00% |" in ours
+    assert "| `web_cnn` | 0, 1 | 73.00% (70.00% to 76.00%) |" in ours
+    assert "| `vgg19` | 1,234,567 | 89 | 99 | 1.5 | 40 |" in ours
+    assert ours.index("| `vgg19` | 3") < ours.index("| `web_cnn` | 3")  # the better one first
+    assert "No row has been recorded yet" in theirs and "No row" not in ours
+
+
+def test_the_bench_is_shown_as_recorded():
+    """And its rows are of the whole test split, by the columns that results/duplicates.json has."""
+    results = pages.results()
+    found, copies = results["bench"], results["duplicates"]
+    page = (ROOT / "results" / "bench.md").read_text()
+    assert page == bench_page.page(found, copies), "run experiments/bench_page.py"
+    for row in (*found["rows"], *found["own"]):
+        measured = {name: figures["n"] for name, figures in row["test"].items()}
+        assert measured == copies["columns"][row["labels"]]
+    for row in found["rows"]:
+        assert len(row["curve"]["valid_accuracy"]) == row["epochs"]
+    shown = {f"bench-{row['labels']}" for row in found["rows"]}
+    for name in (f"{one}-{what}.png" for one in shown for what in ("curves", "cost")):
+        assert (ROOT / "results" / name).is_file()
+
+
+def test_the_published_duplicates_add_up():
+    path = ROOT / "results" / "duplicates.json"
+    found = json.loads(path.read_text())
+    assert path.stat().st_size < 100_000 and found["rows"]["train"] == 28_709
+    ends = {"valid": (28_709, 32_298), "test": (32_298, 35_887)}
+    for what in ("exact", "near"):
+        for split, (first, last) in ends.items():
+            rows, train, bits = np.array(found[what][split]).T
+            assert (np.diff(rows) > 0).all() and first <= rows[0] and rows[-1] < last
+            assert train.max() < 28_709
+            assert bits.max() <= (found["hash"]["near"] if what == "near" else 0)
+    counts = [len(found[what]["test"]) for what in ("exact", "near")]
+    left = (3589 - np.cumsum([0, *counts])).tolist()
+    assert list(found["columns"]["fer2013"].values()) == left == [3589, 3301, 3030]
+    assert len(found["exact"]["valid"]) == 280  # by the data's own account

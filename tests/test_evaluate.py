@@ -13,7 +13,7 @@ from ferlib import Recognizer, metrics, training
 from ferlib.data import fer2013, folders, labels
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
-from ferlib.evaluation import evaluate
+from ferlib.evaluation import evaluate, figures
 from ferlib.training import calibrate
 
 RNG = np.random.default_rng(0)
@@ -183,6 +183,16 @@ def test_figures_are_those_of_what_classify_answers(tiny, crops):
     wanted = metrics.measure(scores, crops)
     for name in ("kl", "loss", "ece"):
         assert getattr(found, name) == pytest.approx(getattr(wanted, name), abs=2e-5)
+
+
+def test_figures_for_print_are_of_the_same_answers(tiny, crops, tmp_path, monkeypatch):
+    given, write = [], figures.write
+    monkeypatch.setattr(figures, "write", lambda *args: given.append(args) or write(*args))
+    found = evaluate(crops, tiny, "crop", figures=tmp_path / "new")
+    ((_, report, sure, right),) = given
+    assert report is found and right.mean() == pytest.approx(found.accuracy, abs=1e-5)
+    assert metrics.calibration_error(sure, right) == pytest.approx(found.ece, abs=1e-5)
+    assert len(list((tmp_path / "new").glob("*.pdf"))) == 3
 
 
 def test_raw_answers_are_without_bias_and_temperature(tiny, crops, tmp_path):

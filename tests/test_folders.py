@@ -1019,7 +1019,6 @@ def test_mistakes_are_two_plain_lines_and_leave_no_file(tmp_path, tiny, spoiling
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--folder", "x", "--split", "valid"), "--split does not go with --folder"),
         (("--folder", "x", "--protocol", "label.csv"), "--protocol"),
         (("--kind", "jaffe"), "--kind works only with --folder"),
         (("--faces", "crop"), "--faces"),

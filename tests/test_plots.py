@@ -1,9 +1,11 @@
 """Every picture shows the numbers it was given."""
 
 import csv
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+import zlib
 from functools import partial
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -18,8 +20,11 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from ferlib import nets, plots
 from ferlib.data import cartoon
 from ferlib.data.labels import COLUMNS, EMOTIONS
+from ferlib.errors import FerlibError
+from ferlib.evaluation import figures
 from ferlib.nets.zoo import vgg
 from ferlib.plots import __main__ as command
+from ferlib.plots import bench as plots_bench
 from ferlib.plots import evaluation
 
 VOTES = np.array(
@@ -193,7 +198,7 @@ def test_confusion_writes_counts_and_shades_shares():
     matrix = np.diag([30, 10, 8, 6, 4, 1, 2, 0])
     matrix[0, 3] = 10
     ax = drawn(plots.confusion(matrix.tolist())).axes[0]
-    shade = ax.images[0].get_array()
+    shade = ax.collections[0].get_array()
     assert shade[0, 0] == 0.75 and shade[0, 3] == 0.25 and shade[1, 1] == 1
     assert shade[7].sum() == 0  # no picture of contempt: no share, and no warning
     assert [int(text) for text in texts(ax)] == matrix.ravel().tolist()
@@ -459,3 +464,127 @@ def test_a_timeline_has_a_band_for_each_face_and_gaps():
     many = {f"face {k}": (seconds[: 2 + k % 5], rows[: 2 + k % 5]) for k in range(20)}
     crowd = plots.timeline(many)
     assert len(crowd.axes) == 12 and "of 20" in crowd.legends[0].get_title().get_text()
+
+
+# ---------------------------------------------------------------- the bench's
+
+NETS = {  # million parameters, million multiply-adds, accuracy
+    "lean": (3, 110, 0.85), "small": (0.4, 40, 0.845), "wide": (40, 890, 0.83),
+    "twin": (3, 112, 0.851), "masks": (142, 1500, 0.86), "tiny": (0.07, 6, 0.7),
+    "as cheap": (1, 40, 0.8),
+}  # fmt: skip
+
+
+def no_overlap(some: list) -> bool:
+    boxes = [text.get_window_extent() for text in some if text.get_text()]
+    return not any(box.overlaps(other) for k, box in enumerate(boxes) for other in boxes[k + 1 :])
+
+
+def test_curves_of_all_nets_carry_their_names():
+    rng = np.random.default_rng(0)
+    curves = {f"net{k}": 0.8 - rng.random(k + 2) / (10 * np.arange(1, k + 3)) for k in range(16)}
+    ax = drawn(plots.accuracy_by_epoch(curves)).axes[0]
+    named = {text.get_text().split()[0]: text for text in ax.texts}
+    for line, lead in zip(ax.lines[::2], ax.lines[1::2], strict=True):
+        name = f"net{len(line.get_ydata()) - 2}"
+        np.testing.assert_allclose(line.get_ydata(), 100 * curves[name])
+        assert line.get_xdata()[-1] == 100 == lead.get_xdata()[0]
+        assert lead.get_ydata()[1] == named[name].get_position()[1]
+        assert named[name].get_text() == f"{name} {100 * curves[name][-1]:.1f}"
+        assert named[name].get_color() is line.get_color() is lead.get_color()
+    assert no_overlap(ax.texts) and len(named) == 16
+    low, high = ax.get_ylim()
+    assert all(low < text.get_position()[1] < high for text in ax.texts)
+
+
+def test_names_move_apart_no_farther_than_they_must():
+    apart = partial(plots_bench._apart, gap=1.0, low=-9.0, high=9.0)
+    np.testing.assert_allclose(apart(np.array([0.0, 2.0, 5.0])), [0, 2, 5])
+    np.testing.assert_allclose(apart(np.array([0.0, 0.0, 0.0, 5.0])), [-1, 0, 1, 5])
+    np.testing.assert_allclose(apart(np.array([8.9, 8.9])), [7.5, 8.5])  # half a gap to the end
+    np.testing.assert_allclose(apart(np.array([-8.9, -8.9])), [-8.5, -7.5])
+
+
+def test_cost_names_every_dot_and_joins_the_best():
+    rows = [
+        {"name": name, "parameters": 1e6 * size, "multiply_adds": 1e6 * cost, "accuracy": value}
+        for name, (size, cost, value) in NETS.items()
+    ]
+    best = [net["name"] for net in plots.best_for_cost(rows)]
+    assert best == ["tiny", "small", "lean", "twin", "masks"]
+    figure = drawn(plots.accuracy_by_cost(rows))
+    ax = figure.axes[0]
+    named = [text for text in ax.texts if text.get_text()]
+    assert [text.get_text() for text in named] == list(NETS) and no_overlap(named)
+    assert all(ax.bbox.containsx(text.get_window_extent().x1) for text in named)
+    line = ax.lines[0]
+    assert list(line.get_xdata()) == [6, 40, 110, 112, 1500] and ax.get_xscale() == "log"
+    sizes = [float(dot.get_sizes()[0]) for dot in ax.collections[: len(NETS)]]
+    assert np.argsort(sizes).tolist() == np.argsort([size for size, *_ in NETS.values()]).tolist()
+
+
+def test_look_alikes_tell_copies_from_strangers(pictures):
+    pairs = [(pictures[0], pictures[0]), (pictures[0], pictures[1])]
+    figure = drawn(plots.look_alikes(pairs, [0, 60], 56, ([-1, 1, 57, 61], [3, 2, 900])))
+    *faces, below = figure.axes
+    np.testing.assert_array_equal(faces[3].images[0].get_array(), pictures[1])
+    assert [ax.get_title() for ax in faces] == ["0 bits", "60 bits", "", ""]
+    assert [ax.title.get_color() for ax in faces[:2]] == [plots.INK, plots.MARK]
+    assert heights(below) == [3, 2, 900] and "56 bits" in texts(below)[0]
+    assert colours(below)[0] == colours(below)[1] != colours(below)[2]
+    assert len(drawn(plots.look_alikes(pairs, [0, 60], 56)).axes) == 4
+
+
+# ---------------------------------------------------------------- for print
+
+
+def pdf_text(path) -> str:
+    """What the pages show by letters, of any font: two bytes each."""
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", path.read_bytes(), re.S)
+    pages = b"".join(zlib.decompress(one) for one in streams if one.startswith(b"x\x9c"))
+    shown = re.findall(rb"\[ (.*?) \] TJ", pages, re.S)
+    return " ".join("".join(re.findall(r"\x00(.)", one.decode("latin1"))) for one in shown)
+
+
+@pytest.fixture
+def report():
+    matrix = np.diag([1030, 20, 8, 6, 4, 1, 2, 0])
+    recall = dict(zip(EMOTIONS, [1.0] * 7 + [None], strict=True))
+    return SimpleNamespace(confusion=matrix.tolist(), per_emotion=recall)
+
+
+def test_figures_for_print_are_vectors_with_their_letters(report, tmp_path):
+    sure, right = np.array([0.9, 0.6, 0.4]), np.array([True, False, True])
+    paths = figures.write(tmp_path / "new", report, sure, right)
+    assert [path.name for path in paths] == ["confusion.pdf", "reliability.pdf", "per_emotion.pdf"]
+    for path in paths:
+        raw = path.read_bytes()
+        assert b"/Subtype /Image" not in raw and b"/Type3" not in raw
+        assert b"/FontFile2" in raw and b"/CIDFontType2" in raw  # TrueType, inside
+        width = re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", raw)[1]
+        assert float(width) == pytest.approx(72 * 3.35)
+    confusion, reliability, recall = map(pdf_text, paths)
+    assert all(name in confusion and name in recall for name in EMOTIONS)
+    assert "1,030" in confusion and "confidence" in reliability
+    again = figures.write(tmp_path / "again", report, sure, right)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+    assert len(figures.write(tmp_path / "none", report, sure[:0], right[:0])) == 2
+
+
+def test_figures_for_print_keep_inside_their_page_with_letters_of_one_size(report):
+    figure = drawn(figures.narrow(plots.confusion(report.confusion, key=False)))
+    (ax,) = figure.axes
+    page = figure.get_window_extent()
+    shown = [*ax.get_xticklabels(), *ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label]
+    boxes = [text.get_window_extent() for text in shown]
+    assert all(box.x0 >= page.x0 and box.x1 <= page.x1 for box in boxes)
+    assert all(box.y0 >= page.y0 and box.y1 <= page.y1 for box in boxes)
+    assert {text.get_fontsize() for text in shown} == {7.5} and no_overlap(ax.texts)
+
+
+def test_figures_that_cannot_be_written_are_told_before_the_work(report, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FerlibError, match="cannot"):
+        figures.check(tmp_path / "file")
+    figures.check(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing of the attempt

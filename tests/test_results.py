@@ -40,6 +40,7 @@ def test_the_results_page_names_every_result():
 
 
 PAPERS = ["README.md", "CONTRIBUTING.md", "model_store/README.md", "results/README.md"]
+PAPERS += ["results/bench.md"]
 PAPERS += [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
 
 

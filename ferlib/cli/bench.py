@@ -33,6 +33,8 @@ def _score(args: Namespace) -> dict:
     from ferlib.data.sources import DRAWN, open_data
     from ferlib.evaluation import bench as scoring
 
+    if args.nets:
+        args.refuse(f"--predictions are not of a network to be trained: leave out {args.nets[0]}")
     if len(args.labels or ()) != 1:
         args.refuse(f"--predictions needs --labels, one of {' and '.join(LABELS)}")
     data = _fer2013(open_data(DRAWN if args.sample else args.data))
@@ -61,7 +63,7 @@ def add_commands(commands: Any) -> None:
     add = command.add_argument
     add("nets", nargs="*", metavar="NET", help="networks (default: all)")
     add("--labels", action="append", choices=LABELS, help="default: both, one after the other")
-    add("--minutes", type=amount, default=15.0, help="of training for each, on these threads")
+    add("--minutes", type=amount, default=30.0, help="of training for each, on these threads")
     add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")
     add("--seed", type=seed, default=0)
     add("--out", default="runs/bench", metavar="FOLDER", help="nets, logs and rows")

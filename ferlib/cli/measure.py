@@ -17,7 +17,7 @@ from ferlib.errors import FerlibError
 from ferlib.nets.places import find_weights, stored_files
 
 ONLY_FOLDERS = ("kind", "faces", "map", "emotions", "out")
-ONLY_SPLITS = ("split", "protocol")
+ONLY_SPLITS = ("protocol",)
 
 
 def evaluate(args: Namespace) -> dict | None:
@@ -26,6 +26,7 @@ def evaluate(args: Namespace) -> dict | None:
     from ferlib.evaluation import evaluate
 
     how = {"flip": args.tta == "flip", "precision": args.precision, "prior": args.prior}
+    how |= {"figures": args.figures}
     if args.folder is None:
         report = evaluate(_split(args), args.weights, "crop", **how)
     else:
@@ -61,7 +62,8 @@ def _folder(args):
     """The pictures with the classes of the net that is to read them."""
     from ferlib.data import folders
 
-    return folders.read(args.folder, args.kind or "auto", dict(args.map or ()), _classes(args))
+    data = folders.read(args.folder, args.kind or "auto", dict(args.map or ()), _classes(args))
+    return data.split(args.split) if args.split else data
 
 
 def _known(args):
@@ -98,14 +100,17 @@ def add_commands(commands: Any) -> None:
     about = "measure a net on a split, or on a folder"
     command = add_command(commands, "evaluate", evaluate, about)
     add = command.add_argument
-    add("--split", choices=("train", "valid", "test"), help="of FER2013 (default: valid)")
+    about = "of FER2013 (default: valid), or of --folder (default: all of it)"
+    add("--split", choices=("train", "valid", "test"), help=about)
     add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
     add_weights(command, nargs="+")
     add_prior(command)
     add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
+    about = "write confusion.pdf, reliability.pdf and per_emotion.pdf, fit for print"
+    add("--figures", metavar="FOLDER", help=about)
     add = command.add_argument_group("other data sets, instead of a split").add_argument
-    add("--folder", metavar="PATH", help="class/picture.png, CK+, JAFFE or FERG")
-    kinds = ("auto", "folders", "ckplus", "ckextended", "jaffe", "ferg")
+    add("--folder", metavar="PATH", help="class/picture.png, a CSV of votes, CK+, JAFFE or FERG")
+    kinds = ("auto", "folders", "table", "ckplus", "ckextended", "jaffe", "ferg")
     add("--kind", choices=kinds, help="what it is (default: auto)")
     ways = "take pictures as crops, or find the face (default: auto, small squares are crops)"
     add("--faces", choices=("auto", "crop", "find"), help=ways)

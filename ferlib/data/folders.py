@@ -2,6 +2,7 @@
 
     folders     class/picture.png, alone or in splits: train/class/picture.png; Kaggle's CK+48 and
                 many others lie so
+    table       a CSV that names pictures and the votes for each class, see `ferlib.data.table`
     ckplus, ckextended, jaffe, ferg     see `ferlib.data.forms`
 
 Each can be learnt from (`ferlib train --data`) and measured on (`ferlib evaluate --folder`).
@@ -12,25 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ferlib.data import forms
+from ferlib.data import forms, table
 from ferlib.data.dataset import Dataset
-from ferlib.data.gather import (
-    DEPTH,
-    LEFT_OUT,
-    SKIP,
-    WORDS,
-    Found,
-    levels,
-    pictures,
-    subfolders,
-    take,
-)
+from ferlib.data.gather import DEPTH, SKIP, Found, levels, pictures, subfolders, take
 from ferlib.data.labels import EMOTIONS
+from ferlib.data.naming import PARTS, Names
 from ferlib.errors import FerlibError
-
-# What folders around the classes' folders say of their split: index into dataset.SPLITS.
-PARTS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1}
-PARTS |= {"publictest": 1, "test": 2, "testing": 2, "privatetest": 2}
 
 # In the order in which "auto" tries them: a plain folder comes last.
 FORMS: dict[str, Callable[[Path], Found | None]] = {
@@ -39,9 +27,12 @@ FORMS: dict[str, Callable[[Path], Found | None]] = {
     "ferg": forms.ferg,
     "jaffe": forms.jaffe,
 }
-KINDS = (*FORMS, "folders")
+NAMED = ("table", "folders")  # whose classes may have any names
+KINDS = ("table", *FORMS, "folders")
 LAYOUTS = {
-    "auto": "emotion/picture.png, split/emotion/picture.png, or CK+, JAFFE or FERG as published",
+    "auto": "emotion/picture.png, split/emotion/picture.png, a CSV of votes, or CK+, JAFFE or FERG "
+    "as published",
+    "table": f"a .csv with {table.COLUMNS}",
     "ckextended": "ckextended.csv (emotion,pixels,Usage)",
     "ckplus": "cohn-kanade-images/S005/001/*.png beside Emotion/S005/001/*_emotion.txt",
     "ferg": "FERG_DB_256/aia/aia_anger/*.png",
@@ -59,10 +50,10 @@ def read(
     """A data set as it was unpacked -> Dataset; `kind` is one of KINDS, or "auto" to find out.
 
     `classes` are those that it may hold; other than the emotions they are the names of plain
-    folders, and None takes all folders' names as they are. `names` says which class a plain
-    folder's name means; "skip" leaves the folder out.
-    Raises FerlibError where the layout is another, nothing has a class, a folder's name is
-    unknown, or a CSV is damaged.
+    folders or of a table's classes, and None takes all names there as they are. `names` says which
+    class such a name means; "skip" leaves it out.
+    Raises FerlibError where the layout is another, nothing has a class, a name is unknown, or a CSV
+    is damaged.
     """
     if not str(folder):  # Path("") would be the working folder
         raise FerlibError("the folder's name is empty")
@@ -71,24 +62,28 @@ def read(
         raise FerlibError(f"unknown kind {kind!r}: expected auto, {', '.join(KINDS)}")
     if not folder.exists():
         raise FerlibError(f"no such folder: {folder}")
-    if names and kind not in ("auto", "folders"):
+    if names and kind not in ("auto", *NAMED):
         raise FerlibError(f"folders' names cannot be mapped in {kind}: it has labels of its own")
     own = classes is None or tuple(classes) != EMOTIONS
-    if own and kind not in ("auto", "folders"):
+    if own and kind not in ("auto", *NAMED):
         raise FerlibError(f"{kind} has the emotions as its classes: it cannot have others")
-    tried = ["folders"] if names or own else list(KINDS) if kind == "auto" else [kind]
-    known = _Names(names, classes)
-    readers = [FORMS.get(one, partial(_plain, names=known)) for one in tried]
-    found = next(filter(None, (reader(folder) for reader in readers)), None)
+    known = Names(names, classes)
+    if kind in ("auto", "table") and table.is_table(folder):
+        return table.read(folder, known)
+    tried = [kind] if kind != "auto" else ["folders"] if names or own else [*FORMS, "folders"]
+    readers: dict = FORMS | {"folders": partial(_plain, names=known)}
+    found = next(filter(None, (readers[one](folder) for one in tried if one in readers)), None)
     if not found or not found.paths:
         raise _nothing(folder, kind, found)
     return found.dataset(str(folder))
 
 
-def shows_emotions(folder: str | Path) -> bool:
-    """Whether a data set's classes are emotions; else its folders have names of their own."""
+def shows_emotions(folder: str | Path, names: Mapping[str, str] | None = None) -> bool:
+    """Whether a data set's classes are emotions, or `names` leads to such; else it has its own."""
+    if any(meant != SKIP for meant in (names or {}).values()):
+        return True  # and `read` says which name still means none
     try:
-        read(folder)
+        read(folder, names=names)
     except FerlibError as error:
         if error.code != "unknown_class":
             raise
@@ -106,47 +101,12 @@ def _nothing(folder: Path, kind: str, found: Found | None) -> FerlibError:
 # ---------------------------------------------------------------- plain folders
 
 
-class _Names:
-    """What folders' names mean: word, in lower case -> index into `classes`."""
-
-    def __init__(self, given: Mapping[str, str] | None, classes: Sequence[str] | None):
-        self.given = {name.lower(): meant for name, meant in (given or {}).items()}
-        self.words: dict[str, int] = {}
-        self.classes: tuple[str, ...] | None = None
-        if classes is not None:
-            self._know(tuple(classes))
-
-    def _know(self, classes: tuple[str, ...]) -> None:
-        words = {name.lower(): number for number, name in enumerate(classes)}
-        words = WORDS | words if classes == EMOTIONS else words
-        for name, meant in self.given.items():
-            if meant.lower() not in (*words, SKIP):
-                known = f"{', '.join(classes)} or {SKIP}"
-                raise FerlibError(f"{name} cannot stand for {meant!r}: expected {known}")
-        given = {name: words.get(meant.lower(), LEFT_OUT) for name, meant in self.given.items()}
-        self.classes, self.words = classes, words | given
-
-    def take_all(self, folders: list[Path]) -> None:
-        """Where any name is a class: those of the folders with pictures, or what they stand for."""
-        held = sorted(sub.name for sub in folders if pictures(sub, Found("")))
-        meant = [self.given.get(name.lower(), name) for name in held]
-        named = {name.lower(): name for name in reversed(meant)}  # splits may differ in case
-        if SKIP in map(str.lower, self.given.values()):
-            named.pop(SKIP, None)
-        self._know(tuple(named[key] for key in sorted(named)))
-
-    def __getitem__(self, name: str) -> int | None:
-        return next((self.words[key] for key in _keys(name) if key in self.words), None)
-
-
-def _plain(folder: Path, names: _Names) -> Found:
+def _plain(folder: Path, names: Names) -> Found:
     places, around = _places(folder, names)
     inside = [sub for place in places for sub in subfolders(place)]
     if names.classes is None:
-        names.take_all(inside)
-    unused = set(names.given) - {key for sub in inside for key in _keys(sub.name)}
-    if unused:
-        raise FerlibError(f"{folder} has no folder called {min(unused)}: nothing to map")
+        names.take_all(sub.name for sub in inside if pictures(sub, Found("")))
+    names.check_used([sub.name for sub in inside], f"{folder} has no folder")
     found = Found("folders", names.classes or ())
     for sub in inside:
         take(found, sub, names[sub.name], 0 if sub.parent == folder else _part(sub.parent.name))
@@ -161,7 +121,7 @@ def _part(name: str) -> int:
     return next((PARTS[word] for word in words if word in PARTS), 0)
 
 
-def _places(folder: Path, names: _Names) -> tuple[list[Path], list[Path]]:
+def _places(folder: Path, names: Names) -> tuple[list[Path], list[Path]]:
     """The folders in which classes' folders lie, `folder` or splits below it, and those passed.
 
     Where no name is known they are those with folders of pictures: `take` will say so.
@@ -181,9 +141,3 @@ def _places(folder: Path, names: _Names) -> tuple[list[Path], list[Path]]:
             if places:
                 return places, passed
     return [folder], [folder]
-
-
-def _keys(name: str) -> tuple[str, str]:
-    """A folder's name in lower case, with and without a number before it ("0_anger")."""
-    name = name.strip().lower()
-    return name, re.sub(r"^\d+[ _.-]+", "", name)

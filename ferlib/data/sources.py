@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ferlib.data import fer2013, folders
-from ferlib.data.dataset import Dataset
+from ferlib.data.dataset import SPLITS, Dataset
 from ferlib.data.fer2013 import Fer2013
+from ferlib.data.gather import SKIP
 from ferlib.data.labels import EMOTIONS
+from ferlib.errors import FerlibError
 
 DRAWN = "drawn"
 
@@ -16,13 +20,32 @@ def open_data(
 ) -> Fer2013 | Dataset:
     """What lies at a place; both kinds have `split`. None: FER2013 in $FERLIB_DATA or data/.
 
-    "drawn" is the drawn faces; a folder holds FER2013, or what `folders.read` reads. Its classes
-    are the emotions where all names of its folders mean one, unless `own` takes the names as they
-    are. `names` maps folders' names to classes.
+    "drawn" is the drawn faces; a folder holds FER2013, or what `folders.read` reads, as it does a
+    CSV of votes. The classes are the emotions where all names there mean one, unless `own` takes
+    the names as they are. `names` maps folders' names, and those of a CSV's classes, to classes.
+    FerlibError where somebody's own classes are fewer than two, or one has nothing to learn from.
     """
     if place is not None and str(place) == DRAWN:
         return fer2013.sample_data()
     if place is None or fer2013.holds_data(Path(place)) or not Path(place).exists():
         return fer2013.load(place)
-    emotions = not own and (names is not None or folders.shows_emotions(place))
-    return folders.read(place, names=names, classes=EMOTIONS if emotions else None)
+    emotions = not own and folders.shows_emotions(place, names)
+    data = folders.read(place, names=names, classes=EMOTIONS if emotions else None)
+    if not emotions:
+        _check_classes(data)
+    return data
+
+
+def _check_classes(data: Dataset) -> None:
+    """FerlibError where classes of somebody's own are no task: one only, or one never shown."""
+    if len(data.classes) == 1:
+        raise FerlibError(f"{data.source} has one class only, {data.classes[0]}: expected more")
+    parts = np.zeros(len(data), int) if data.parts is None else data.parts
+    for name, share in zip(data.classes, data.shares.T, strict=True):
+        held = [SPLITS[part] for part in np.unique(parts[share > 0])]
+        if "train" not in held and (parts == 0).any():
+            where = f" (it is in {' and '.join(held)})" if held else ""
+            raise FerlibError(
+                f"{data.source}: no picture to learn from shows {name}{where}.\nGive the split "
+                f"train some of each class, or leave this one out with --map {name}={SKIP}"
+            )

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "evaluator": ("adapt", "evaluate"),
+        "embedding": ("embedded",),
         "explain": (),
         "report": ("Report",),
         "rounding": ("compare",),

@@ -8,13 +8,12 @@ occur in the training split, and without those that nearly do.
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from ferlib.data import duplicates
-from ferlib.data.dataset import SPLITS, Dataset
+from ferlib.data.dataset import Dataset
 from ferlib.data.fer2013 import Fer2013
 from ferlib.errors import FerlibError, check_choice
 from ferlib.metrics import Figures, measure
@@ -43,26 +42,16 @@ def split_of(data: Fer2013, split: str, labels: str, protocol: str = "fer2013new
     return data.labelled(split) if labels == "fer2013" else data.split(split, protocol)
 
 
-@cache
-def _near(data: Fer2013) -> np.ndarray:
-    """bool (N,): rows whose picture, or one nearly like it, stands in the training split.
-
-    A black picture has no hash of its own.
-    """
-    codes = duplicates.hashes(data.pictures)
-    train = data.usage == SPLITS.index("train")
-    found = np.zeros(len(codes), bool)
-    found[~train] = duplicates.nearest(codes[~train], codes[train]) <= duplicates.NEAR
-    return found | data.also_in("train")
-
-
 def columns(data: Fer2013, part: Dataset) -> dict[str, np.ndarray]:
-    """COLUMNS -> bool (n,): which pictures of a split each one counts."""
+    """COLUMNS -> bool (n,): which pictures of a split but training each one counts."""
     if part.rows is None:
         raise FerlibError("these pictures have no rows in FER2013: their duplicates are not known")
-    every = np.ones(len(part), bool)
-    seen = (~every, data.also_in("train")[part.rows], _near(data)[part.rows])
-    return {name: ~leaked for name, leaked in zip(COLUMNS, seen, strict=True)}
+    found = duplicates.in_training(data)
+    seen = (np.zeros(len(found.rows), bool), found.exact, found.near)
+    return {
+        name: ~np.isin(part.rows, found.rows[which])
+        for name, which in zip(COLUMNS, seen, strict=True)
+    }
 
 
 def scored(scores: np.ndarray, part: Dataset) -> Scores:
@@ -104,59 +93,67 @@ def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
     that is missing, doubled or of another split, a class that is not there, a score that is none.
     """
     try:
-        return _read(path, part)
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
+            return _read(path, csv.DictReader(file), part)
     except (UnicodeDecodeError, csv.Error):
         raise FerlibError(f"{path} is no CSV in UTF-8") from None
+    except OSError as error:
+        raise FerlibError(f"{path}: {error.strerror}") from None
 
 
-def _read(path: str | Path, part: Dataset) -> np.ndarray:
+def _read(path: str | Path, lines: csv.DictReader, part: Dataset) -> np.ndarray:
     place = {int(row): at for at, row in enumerate(part.rows if part.rows is not None else ())}
     scores = np.full((len(part), len(part.classes)), np.nan)
-    with open(path, newline="") as file:
-        lines = csv.DictReader(file)
-        _check_header(path, lines.fieldnames or (), part.classes)
-        for line in lines:
-            at, row = _row(path, lines.line_num, line, place, part)
-            if not np.isnan(scores[at, 0]):
-                raise FerlibError(f"{path}, line {lines.line_num}: row {row} stands there twice")
-            scores[at] = _scores(path, lines.line_num, line, part.classes)
+    _check_header(path, lines.fieldnames or (), part.classes)
+    for line in lines:
+        where = f"{path}, line {lines.line_num}"
+        at, row = _row(where, line, place, part)
+        if not np.isnan(scores[at, 0]):
+            raise FerlibError(f"{where}: row {row} stands there twice")
+        scores[at] = _scores(where, line, part.classes)
     missing = np.flatnonzero(np.isnan(scores[:, 0]))
     if len(missing):
-        first = sorted(place, key=place.__getitem__)[missing[0]]
-        raise FerlibError(
-            f"{path}: {len(missing)} of {len(part)} rows are missing, row {first} first"
-        )
-    return scores / scores.sum(axis=1, keepdims=True)
+        first = list(place)[missing[0]]
+        count = f"{len(missing)} of {len(part)} rows are missing"
+        raise FerlibError(f"{path}: {count}, row {first} first")
+    return scores
 
 
-def _check_header(path, names: Sequence[str], classes: Sequence[str]) -> None:
-    lacking = [name for name in ("row", *classes) if name not in names]
+def _check_header(path: str | Path, names: Sequence[str], classes: Sequence[str]) -> None:
+    wanted = ("row", *classes)
+    lacking = [name for name in wanted if name not in names]
     if lacking:
-        raise FerlibError(f"{path}: no column {lacking[0]!r}; expected: row, {', '.join(classes)}")
+        raise FerlibError(f"{path}: no column {lacking[0]!r}; expected: {', '.join(wanted)}")
+    twice = [name for name in wanted if list(names).count(name) > 1]
+    if twice:
+        raise FerlibError(f"{path}: two columns are called {twice[0]!r}")
 
 
-def _row(path, number: int, line: dict, place: dict[int, int], part: Dataset) -> tuple[int, int]:
+def _row(where: str, line: dict, place: dict[int, int], part: Dataset) -> tuple[int, int]:
     """Where in the split a line's row stands, and the row."""
     try:
         row = int(line["row"])
         return place[row], row
     except (TypeError, ValueError):
-        raise FerlibError(f"{path}, line {number}: {line['row']!r} is no row number") from None
+        raise FerlibError(f"{where}: {line['row']!r} is no row number") from None
     except KeyError:
         split = part.about.get("split", "")
         raise FerlibError(
-            f"{path}, line {number}: row {line['row']} is none of the {len(part)} {split} rows "
-            "that count"
+            f"{where}: row {line['row']} is none of the {len(part)} {split} rows that count"
         ) from None
 
 
-def _scores(path, number: int, line: dict, classes: Sequence[str]) -> list[float]:
+def _scores(where: str, line: dict, classes: Sequence[str]) -> np.ndarray:
+    """A line's scores, made to sum to one."""
     try:
-        found = [float(line[name]) for name in classes]
+        found = np.array([float(line[name]) for name in classes])
     except (TypeError, ValueError):
-        found = []
-    if not found or not np.isfinite(found).all() or min(found) < 0 or not sum(found):
+        found = np.array([np.nan])
+    if None in line:  # more cells than the header names, as with decimal commas
+        raise FerlibError(f"{where}: more cells than columns")
+    if not np.isfinite(found).all() or found.min() < 0 or not found.max():
         raise FerlibError(
-            f"{path}, line {number}: expected {len(classes)} scores of 0 and more, not all 0"
+            f"{where}: expected {len(classes)} scores of 0 and more, not all 0 (no logits)"
         )
-    return found
+    found /= found.max()  # first, so that the sum is finite
+    return found / found.sum()

@@ -1,8 +1,9 @@
 """A row of the bench: one network trained under the common recipe and budget, and measured."""
 
+import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ferlib import files, nets, runtime, training
+from ferlib.data.dataset import SPLITS
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.labels import EMOTIONS
 from ferlib.evaluation import bench
@@ -22,7 +24,7 @@ from ferlib.training.loop import Run, step
 
 mx = runtime.import_mxnet()
 
-MINUTES = 15.0  # of training for each net, on one core
+MINUTES = 30.0  # of training for each net, on one core
 _TRIED = 12  # steps, after which a training's speed is known
 _LEFT_OUT = 4  # of them: the first steps prepare
 
@@ -63,18 +65,19 @@ def row(
     seed: int = 0,
     folder: str | Path = "runs/bench",
 ) -> dict:
-    """Train `net` and measure it on all splits -> the row, written to FOLDER/NET-LABELS-SEED.json.
+    """Train `net` and measure it on all splits -> the row, as in FOLDER/NET-LABELS-SEED-row.json.
 
     Killed and called again it goes on.
     """
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
     learn, valid = _splits(data, labels)
-    began = time.monotonic()
-    info = training.train_to(prefix, learn, valid, recipe(net, epochs, seed), f"{prefix}-run")
-    minutes = (time.monotonic() - began) / 60
+    how = recipe(net, epochs, seed)
+    info = training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
+    log = read_log(log_of(prefix))
+    pictures = info.trained.pictures if info.trained else 0
     loaded, info = nets.load(prefix, precision="fused")
     told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}
-    told |= {"minutes": round(minutes, 1), "recipe": asdict(recipe(net, epochs, seed))}
+    told |= pace(log, pictures) | {"recipe": asdict(how)}
     told |= size(net, len(info.classes)) | {"ms": latency(loaded, info)}
     told |= measured(lambda pictures: nets.predict(loaded, pictures, info.raw()), data, labels)
     told |= {"date": date.today().isoformat(), "commit": files.commit()}
@@ -84,20 +87,46 @@ def row(
     return told
 
 
+def log_of(prefix: str | Path) -> Path:
+    """Where the training of a row writes its log."""
+    return Path(f"{prefix}-run", "log.csv")
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """A training's log, a dict an epoch."""
+    with open(path, newline="") as file:
+        return [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def pace(log: list[dict[str, float]], pictures: int) -> dict[str, float]:
+    """Minutes of training, by the log, so that a break does not count, and the usual images/s."""
+    rates = np.array([row["images_per_s"] for row in log])
+    minutes = float((pictures / rates).sum() / 60)
+    return {"minutes": round(minutes, 1), "images_per_s": round(float(np.median(rates)), 1)}
+
+
 def _splits(data: Fer2013, labels: str) -> tuple:
     if labels == "fer2013":
         return data.labelled("train"), data.labelled("valid")
     return data.split("train", keep="usable"), data.split("valid")
 
 
-def measured(answer: Callable[[Any], np.ndarray], data: Fer2013, labels: str) -> dict:
+def measured(
+    answer: Callable[[Any], np.ndarray],
+    data: Fer2013,
+    labels: str,
+    splits: Sequence[str] = SPLITS,
+) -> dict:
     """What the bench says of a function from pictures to scores (n, K), by split."""
     found: dict[str, Any] = {}
-    for split in ("train", "valid"):
+    for split in splits:
         part = bench.split_of(data, split, labels)
-        found[split] = asdict(bench.scored(answer(part.pictures), part))
-    part = bench.split_of(data, "test", labels)
-    return found | {"test": bench.in_columns(answer(part.pictures), data, part)}
+        scores = answer(part.pictures)
+        if split == "test":
+            found[split] = bench.in_columns(scores, data, part)
+        else:
+            found[split] = asdict(bench.scored(scores, part))
+    return found
 
 
 def size(net: str, classes: int) -> dict:

@@ -13,6 +13,7 @@ from ferlib.data import fer2013, images
 from ferlib.data.dataset import Dataset
 from ferlib.data.fer2013 import Fer2013
 from ferlib.errors import FerlibError, check_choice
+from ferlib.evaluation import figures as drawings
 from ferlib.evaluation.report import Adapted, Known, Report
 from ferlib.faces.framing import FACES, is_crop, largest_face
 from ferlib.faces.recognizer import Recognizer
@@ -36,6 +37,7 @@ def evaluate(
     out: str | Path | None = None,
     known: Fer2013 | None = None,
     prior: Prior | None = None,
+    figures: str | Path | None = None,
 ) -> Report:
     """Measure stored weights (default: the shipped net; several are averaged) on a data set.
 
@@ -45,10 +47,13 @@ def evaluate(
     classes); `raw` gives the net as it was trained, without bias, temperature and prior;
     `precision` is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is
     FER2013, whose training pictures are told apart in other data sets. `prior` says how frequent
-    classes are, as for `Recognizer`; those that do not occur are not allowed as answers.
+    classes are, as for `Recognizer`; those that do not occur are not allowed as answers. `figures`
+    is a folder for PDFs that are fit for print (`ferlib.evaluation.figures`).
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """
     check_choice("way to faces", faces, FACES)
+    if figures:
+        drawings.check(figures)
     fer = Recognizer(weights=weights, flip=flip, precision=precision, prior=prior)
     if raw:
         fer.nets = [(net, info.raw()) for net, info in fer.nets]
@@ -60,7 +65,16 @@ def evaluate(
     report.tta, report.raw, report.prior = "flip" if flip else "none", raw, told(info) or None
     if out:
         _write_answers(out, read, allowed)
+    if figures:
+        drawings.write(figures, report, *_sure(read, allowed))
     return report
+
+
+def _sure(read: "_Reading", allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How sure each answer is, and whether it is right, (n,), where a face was found."""
+    seen = np.array(read.seen, int)
+    scores = read.stacked(read.seen) * allowed if len(seen) else np.zeros((0, len(allowed)))
+    return scores.max(axis=1, initial=0), scores.argmax(axis=1) == read.data.truth[seen]
 
 
 def _in_classes(data: Dataset, classes: tuple[str, ...]) -> Dataset:

@@ -21,6 +21,7 @@ from ferlib import runtime
 from ferlib.data import images
 from ferlib.errors import FerlibError
 from ferlib.nets.answer import predict
+from ferlib.nets.features import function
 from ferlib.nets.info import Info
 from ferlib.nets.registry import find, names
 
@@ -200,7 +201,7 @@ def split(net: Any, info: Info, layer: int | None = None) -> tuple[Callable, Cal
         name = features.name
         raise FerlibError(f"{name} does not hold all that the answer is made of: declare another")
     ctx = next(iter(net.collect_params().values())).list_ctx()[0]
-    return _function(features, net, ctx), _function(head, net, ctx), ctx
+    return function(features, net, ctx), function(head, net, ctx), ctx
 
 
 def _cut(whole, nodes: list[dict], info: Info, layer: int | None) -> int:
@@ -246,14 +247,6 @@ def _side(whole, node: dict, info: Info) -> int:
     size = (1, info.channels, info.input_size, info.input_size)
     _, shapes, _ = whole.get_internals()[_output(node)].infer_shape(data=size)
     return shapes[0][2]
-
-
-def _function(symbol, net, ctx) -> Callable:
-    """The graph with the net's parameters, as a function of its one other input."""
-    run, parameters, names = mx.nd.CachedOp(symbol), net.collect_params(), symbol.list_inputs()
-    # Detached, without copying: a backward pass must not write into the net's own gradients.
-    values = [parameters[x].data(ctx).detach() if x in parameters else None for x in names]
-    return lambda batch: run(*(batch if value is None else value for value in values))
 
 
 def _slopes(halves, batch: np.ndarray, chosen) -> tuple[np.ndarray, np.ndarray]:

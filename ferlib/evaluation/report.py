@@ -89,6 +89,8 @@ class Report:
             where = f"{self.about['split']} split by {self.about['protocol']}, majority images"
             return f"{where}, n = {self.n}, in {self.precision}"
         folder = os.fsencode(self.source).decode(errors="replace")  # it can be any bytes
+        if "split" in self.about:
+            folder = f"split {self.about['split']} of {folder}"
         return (
             f"{folder} ({self.form}), n = {self.n}: {self.cropped} crops, "
             f"{self.n - self.cropped} pictures searched for a face"

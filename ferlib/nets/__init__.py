@@ -5,6 +5,7 @@ from ferlib._lazy import lazily
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
+        "features": (),
         "graph": (),
         "info": ("Info",),
         "int8": (),

@@ -5,16 +5,19 @@ from ferlib._lazy import lazily
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
+        "bench": ("accuracy_by_cost", "accuracy_by_epoch", "best_for_cost", "look_alikes"),
         "diagrams": ("architecture", "pipeline"),
         "evaluation": (
             "confidence",
             "confusion",
             "per_emotion",
+            "prior_trade",
             "reliability",
             "robustness",
             "split_counts",
         ),
         "heat": ("explained", "surest", "timeline"),
+        "inside": ("embedding", "masks", "warps"),
         "pictures": (
             "answers_by_scheme",
             "augmented",
@@ -35,6 +38,7 @@ __getattr__, __dir__, __all__ = lazily(
             "pyplot",
             "styled",
         ),
+        "tune": ("search_history", "setting_importances", "setting_slices"),
         "training": ("learning_curves", "over_seeds", "step_time"),
     },
 )

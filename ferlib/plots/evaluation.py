@@ -49,23 +49,30 @@ def split_counts(account: dict[str, dict[str, int]]) -> Figure:
 
 
 @styled
-def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS) -> Figure:
-    """Counts (K, K), majority in rows, prediction in columns; the shade is the row's share."""
+def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS, key: bool = True) -> Figure:
+    """Counts (K, K), majority in rows, prediction in columns; the shade is the row's share.
+
+    key: with a bar that tells the shades.
+    """
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(7, 6)
     ax = figure.subplots()
-    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    edges = np.arange(len(classes) + 1) - 0.5
+    cells = ax.pcolormesh(edges, edges, share, cmap="Blues", vmin=0, vmax=1)  # vectors, in a PDF
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if share[row, column] > 0.55 else INK if count else FAINT
         ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
-    ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
     names = [f"{e} ({n:,})" for e, n in zip(classes, counts.sum(1), strict=True)]
     ax.set_yticks(range(len(classes)), names)
-    ax.set(xlabel="the net's answer", ylabel="the voters' majority")
+    ax.set(xlabel="the net's answer", ylabel="the voters' majority", aspect="equal")
+    ax.invert_yaxis()
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    figure.colorbar(image, label="share of the row", shrink=0.8).outline.set_visible(False)
+    if key:
+        bar = figure.colorbar(cells, label="share of the row", shrink=0.8)
+        bar.outline.set_visible(False)
     return figure
 
 
@@ -137,4 +144,46 @@ def robustness(table: list[dict]) -> Figure:
     texts = [f"{value:.1%}{less}" for value, less in zip(values, lost, strict=True)]
     lying_bars(ax, values, names, [BLUES[3]] + [BLUES[1]] * len(values[1:]), texts)
     ax.set_xlabel("accuracy (and its change in points)")
+    return figure
+
+
+# What `prior_trade` shows of a curve: which answers are allowed, which figure, in which colour.
+TRADED = {
+    "accuracy, emotions as frequent as in FER+": ("all", "accuracy", INK),
+    "all eight equally frequent": ("all", "balanced_accuracy", BLUES[1]),
+    "seven of them, never contempt": ("without contempt", "posed", BLUES[3]),
+    "six, nor neutral": ("without neutral and contempt", "posed", MARK),
+}
+
+
+@styled
+def prior_trade(report: dict) -> Figure:
+    """What a prior from the net's own (0) to the uniform one (1) gives: results/prior.json.
+
+    On the left accuracies, dashed for the second set of pictures, which are worse; on the right
+    what is found of each emotion in the first.
+    """
+    figure = new_figure(12, 5)
+    ax, each = figure.subplots(1, 2, sharey=True)
+    (name, first), (other, second), *_ = report["curves"].items()
+    power, worse = [row["power"] for row in first["all"]], {"ls": (0, (2, 1.5)), "lw": 1.5}
+    for label, (which, key, colour) in TRADED.items():
+        ax.plot(power, [row[key] for row in first[which]], color=colour, label=label)
+        ax.plot(power, [row[key] for row in second[which]], color=colour, **worse)
+    ax.plot([], [], color=FAINT, label=f"dashed: {other}", **worse)
+    for emotion, count in report["conditions"]["counts"].items():
+        found = [row["per_emotion"][emotion] for row in first["all"]]
+        each.plot(power, found, color=colours((emotion,))[emotion], label=f"{emotion} ({count:,})")
+    ax.set(title="accuracy", ylim=(0.2, 1))
+    each.set(title=f"each emotion, pictures {name}")
+    ax.legend(loc="lower left")
+    each.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    for one in (ax, each):
+        one.axvline(1, ymin=0.36, color=FAINT, lw=1)
+        one.set_xticks(np.arange(0, power[-1] + 0.1, 0.5))
+        one.set(
+            xlabel="step from the net's own prior (0) to the uniform one (1)", xlim=(0, power[-1])
+        )
+        one.yaxis.set_major_formatter("{x:.0%}")
+        one.grid(axis="y")
     return figure

@@ -1,0 +1,60 @@
+"""What names in somebody's data mean: folders, columns and labels -> classes."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from ferlib.data.gather import LEFT_OUT, SKIP, WORDS
+from ferlib.data.labels import EMOTIONS
+from ferlib.errors import FerlibError
+
+# What people call a split: index into dataset.SPLITS.
+PARTS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1}
+PARTS |= {"publictest": 1, "test": 2, "testing": 2, "privatetest": 2}
+
+
+class Names:
+    """Word, in any case -> index into `classes`, LEFT_OUT, or None where it is not known.
+
+    `given` says which class a word means, or "skip"; `classes` None takes the words as they are
+    (`take_all`). The emotions are known by their usual words too.
+    """
+
+    def __init__(self, given: Mapping[str, str] | None, classes: Sequence[str] | None):
+        self.given = {name.lower(): meant for name, meant in (given or {}).items()}
+        self.words: dict[str, int] = {}
+        self.classes: tuple[str, ...] | None = None
+        if classes is not None:
+            self._know(tuple(classes))
+
+    def _know(self, classes: tuple[str, ...]) -> None:
+        words = {name.lower(): number for number, name in enumerate(classes)}
+        words = WORDS | words if classes == EMOTIONS else words
+        for name, meant in self.given.items():
+            if meant.lower() not in (*words, SKIP):
+                known = f"{', '.join(classes)} or {SKIP}"
+                raise FerlibError(f"{name} cannot stand for {meant!r}: expected {known}")
+        given = {name: words.get(meant.lower(), LEFT_OUT) for name, meant in self.given.items()}
+        self.classes, self.words = classes, words | given
+
+    def take_all(self, held: Iterable[str]) -> None:
+        """Where any name is a class: those that the data hold, or what they stand for."""
+        meant = [self.given.get(name.lower(), name) for name in sorted(held)]
+        named = {name.lower(): name for name in reversed(meant)}  # splits may differ in case
+        if SKIP in map(str.lower, self.given.values()):
+            named.pop(SKIP, None)
+        self._know(tuple(named[key] for key in sorted(named)))
+
+    def check_used(self, held: Iterable[str], where: str) -> None:
+        """FerlibError where a mapping names what the data do not hold."""
+        unused = set(self.given) - {key for name in held for key in _keys(name)}
+        if unused:
+            raise FerlibError(f"{where} called {min(unused)}: nothing to map")
+
+    def __getitem__(self, name: str) -> int | None:
+        return next((self.words[key] for key in _keys(name) if key in self.words), None)
+
+
+def _keys(name: str) -> tuple[str, str]:
+    """A name in lower case, with and without a number before it ("0_anger")."""
+    name = name.strip().lower()
+    return name, re.sub(r"^\d+[ _.-]+", "", name)
