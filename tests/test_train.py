@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from learning import PLAIN, QUICK, assert_same, fit, weights
 
 from ferlib import nets, runtime, training
 from ferlib.cli.main import main
@@ -31,8 +32,6 @@ from ferlib.training import batches, checkpoints, loop, precision, teachers
 pytestmark = pytest.mark.slow  # trains, if only for seconds
 
 mx = runtime.import_mxnet()
-QUICK = training.Recipe(net="vgg-tiny", epochs=2, batch_size=32, lr=0.05, precision="float32")
-PLAIN = nets.Info.of(nets.find("vgg-tiny"))  # as a net is used before anything is fitted to it
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +39,6 @@ def drawn(drawn_splits):
     """A small train and valid split of drawn faces."""
     learn, held_out = drawn_splits
     return learn.take(range(256)), held_out.take(range(64))
-
-
-def fit(splits, recipe, folder=None, **how):
-    """Without a line an epoch."""
-    return training.fit(*splits, recipe, folder, progress=False, **how)
-
-
-def weights(net) -> dict[str, np.ndarray]:
-    return {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in net.collect_params().items()}
-
-
-def assert_same(net, other):
-    for name, value in weights(net).items():
-        np.testing.assert_array_equal(value, weights(other)[name], err_msg=name)
 
 
 # ---------------------------------------------------------------- loss

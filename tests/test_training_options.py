@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from learning import PLAIN, QUICK, assert_same, fit, weights
 
 from ferlib import nets, runtime, training
 from ferlib.cli.main import main
@@ -20,8 +21,6 @@ from ferlib.training import averaging, batches, graphs, loop, mixing, precision,
 from ferlib.training.centres import Centres
 
 mx = runtime.import_mxnet()
-QUICK = training.Recipe(net="vgg-tiny", epochs=2, batch_size=32, lr=0.05, precision="float32")
-PLAIN = Info.of(find("vgg-tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +28,6 @@ def drawn(drawn_splits):
     """A small train and valid split of drawn faces."""
     learn, held_out = drawn_splits
     return learn.take(range(160)), held_out.take(range(48))
-
-
-def fit(splits, recipe, folder=None, **how):
-    """Without a line an epoch."""
-    return training.fit(*splits, recipe, folder, progress=False, **how)
-
-
-def weights(net) -> dict[str, np.ndarray]:
-    return {name: p.data(p.list_ctx()[0]).asnumpy() for name, p in net.collect_params().items()}
-
-
-def assert_same(net, other):
-    for name, value in weights(net).items():
-        np.testing.assert_array_equal(value, weights(other)[name], err_msg=name)
 
 
 class Interrupt(training.Callback):
