@@ -1,24 +1,32 @@
 """The networks of the zoo: their sizes against their sources, a step of learning, their files."""
 
+import json
 import warnings
+from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from ferlib import nets, runtime, training
+from ferlib.data import images
 from ferlib.data.dataset import Dataset
+from ferlib.errors import FerlibError
 from ferlib.evaluation import explain
 from ferlib.nets import graph
 from ferlib.nets.info import Info
+from ferlib.nets.zoo import repvgg
+from ferlib.nets.zoo.cbam import Attention
 from ferlib.training.loop import Run, step
 
 mx = runtime.import_mxnet()
+from mxnet.gluon import nn  # noqa: E402  (after import_mxnet has prepared it)
 
 HEAVY = ("resmasking", "resnet50cbam", "vgg19", "densenet121", "resnet34", "baseline_cnn")
 NAMES = ("baseline_cnn", "web_cnn", "deep_emotion", "resnet18", "resnet34", "vgg19", "densenet121")
-NAMES += ("googlenet", "mobilenetv2", "resnet50cbam", "resmasking")
-LR = {"baseline_cnn": 1e-5}
+NAMES += ("googlenet", "mobilenetv2", "resnet50cbam", "resmasking", "repvgg", "repvgg_plain")
+LR = {"baseline_cnn": 1e-5, "repvgg_plain": 1e-4}
 EACH = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
@@ -109,6 +117,169 @@ def test_vgg19_has_sixteen_convolutions():
     assert widths == [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
 
 
+# ---------------------------------------------------------------- trained one way, used another
+
+
+@cache
+def used(channels: int = 1, classes: int = 8):
+    """A `repvgg` as trainings leave one: each BatchNorm has statistics, scale and shift."""
+    net, rng = nets.create(nets.find("repvgg", channels, classes), seed=1), np.random.default_rng(1)
+    for name, value in net.collect_params().items():
+        if name.endswith(("gamma", "beta")):
+            low, high = (0.3, 1.2) if name.endswith("gamma") else (-0.5, 0.5)
+            value.set_data(mx.nd.array(rng.uniform(low, high, value.shape)))
+    for _ in range(20):
+        with mx.autograd.train_mode():
+            net(mx.nd.array(rng.normal(0.3, 1, (4, channels, 48, 48)))).wait_to_read()
+    return net
+
+
+def test_repvgg_by_hand():
+    widths, counts = (1, 32, 64, 128, 256), (2, 4, 6, 4)
+    plain = ways = 0
+    for (old, new), count in zip(pairwise(widths), counts, strict=True):
+        plain += convolution(old, new, bias=True) + (count - 1) * convolution(new, new, bias=True)
+        first = normed(old, new) + (old > 1) * normed(old, new, 1)  # nothing else sees the picture
+        ways += first + (count - 1) * (normed(new, new) + normed(new, new, 1) + 2 * new)
+    assert learnt("repvgg_plain") == plain + dense(256, 8)
+    assert learnt("repvgg") == ways + dense(256, 8)
+
+
+def test_repvgg_halves_three_times_where_it_widens():
+    for name in ("repvgg", "repvgg_plain"):
+        declared = nets.find(name)
+        shapes = {one.name: one.shape for one in graph.layers(nets.create(name), declared)}
+        ends = [shapes.get(end) or shapes[end + "_fwd"] for end in declared.features]
+        assert ends == [(32, 48, 48), (64, 24, 24), (128, 12, 12), (256, 6, 6)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_merged_it_gives_the_same_logits(channels):
+    net = used(channels)
+    x = mx.nd.array(np.random.default_rng(2).normal(0.3, 1, (8, channels, 48, 48)))
+    plain, wanted = repvgg.merged(net), net(x).asnumpy()
+    assert wanted.std() > 0.1
+    np.testing.assert_allclose(plain(x).asnumpy(), wanted, atol=1e-4)
+
+
+def test_merged_kernels_by_hand():
+    """One channel, so that each way is a number: 9 a + 1 b at the middle + the input itself."""
+    block = repvgg.Block(1, 1, 1, first=False)
+    block.initialize(mx.init.One())
+    block.wide.weight.set_data(mx.nd.arange(9).reshape((1, 1, 3, 3)))
+    for norm, (gamma, beta, mean, variance) in {
+        block.wide_norm: (2, 1, 3, 4),
+        block.small_norm: (3, 0, 1, 1),
+        block.same_norm: (5, 2, 0, 25),
+    }.items():
+        for name, value in {"gamma": gamma, "beta": beta}.items():
+            getattr(norm, name).set_data(mx.nd.array([value]))
+        norm.running_mean.set_data(mx.nd.array([mean]))
+        norm.running_var.set_data(mx.nd.array([variance]))
+    kernel, bias = block.merged()
+    # scales 2/2, 3/1 and 5/5; shifts 1 - 3, 0 - 3 and 2 - 0
+    np.testing.assert_allclose(kernel.ravel(), [0, 1, 2, 3, 4 + 3 + 1, 5, 6, 7, 8], atol=1e-4)
+    np.testing.assert_allclose(bias, [-3], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_stored_weights_are_merged_and_then_as_any_others(tmp_path):
+    classes = ("calm", "glad", "sad")
+    net, declared = used(classes=3), nets.find("repvgg", classes=3)
+    nets.save(net, tmp_path / "net", replace(Info.of(declared, classes), temperature=1.5))
+    info = repvgg.merge(tmp_path / "net", tmp_path / "plain")
+    pictures = np.random.default_rng(3).integers(0, 256, (16, 48, 48), dtype=np.uint8)
+    wanted = nets.predict(net, pictures, info)
+    nets.quantize(tmp_path / "plain", pictures)
+    for precision, near in (("float32", 1e-4), ("fused", 1e-4), ("int8", 0.1)):
+        plain, stored = nets.load(tmp_path / "plain", precision=precision)
+        assert stored == info and info.network == "repvgg_plain" and info.temperature == 1.5
+        np.testing.assert_allclose(nets.predict(plain, pictures, info), wanted, atol=near)
+    with pytest.raises(FerlibError, match="plain holds repvgg_plain: only repvgg is merged"):
+        repvgg.merge(tmp_path / "plain", tmp_path / "again")
+    assert not list(tmp_path.glob("again*"))
+
+
+# ---------------------------------------------------------------- in bfloat16, and in eight bits
+
+
+def kernels(graph_, places: int) -> set[str]:
+    """Of convolutions of stride 1 that give maps of so many places, for pictures of 48 pixels."""
+    inner = graph_.get_internals()
+    sides = dict(zip(inner.list_outputs(), inner.infer_shape(data=(1, 1, 48, 48))[1], strict=True))
+    nodes = json.loads(graph_.tojson())["nodes"]
+    convolutions = [node for node in nodes if node["op"] == "Convolution"]
+    return {
+        node["attrs"]["kernel"]
+        for node in convolutions
+        if node["attrs"]["stride"] == "(1, 1)"
+        and np.prod(sides[node["name"] + "_output"][2:]) == places
+    }
+
+
+def test_small_kernels_on_six_by_six_maps_are_thickened_and_mean_the_same():
+    net, data = nets.create("repvgg", seed=1), mx.sym.var("data")
+    plain = net(data)
+    thick = training.precision.thickened(plain)
+    assert kernels(plain, 36) == {"(3, 3)", "(1, 1)"} and kernels(thick, 36) == {"(3, 3)", "(1, 3)"}
+    assert kernels(thick, 144) == {"(3, 3)", "(1, 1)"}  # elsewhere they stay
+    assert training.precision.thickened(plain, {40}) is plain  # 20, 10 and 5 pixels
+    x = mx.nd.random.normal(shape=(2, 1, 48, 48))
+    again = mx.gluon.SymbolBlock(thick, data, params=net.collect_params())
+    wanted = net(x).asnumpy()
+    np.testing.assert_allclose(again(x).asnumpy(), wanted, rtol=1e-4, atol=1e-4 * wanted.std())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not runtime.fast_bfloat16(), reason="this CPU has no bfloat16")
+@pytest.mark.parametrize("name", ["repvgg", "googlenet", "densenet121", "resnet50cbam"])
+def test_a_step_in_bfloat16_ends_near_that_in_float32(name):
+    """1 x 1 kernels on 6 x 6 maps killed the process here: `precision.thickened`."""
+    x = mx.nd.random.normal(shape=(16, 1, 48, 48))
+    targets = mx.nd.one_hot(mx.nd.arange(16) % 8, 8)
+    losses = []
+    for half in (False, True):
+        net = nets.create(name, seed=1)
+        fast = training.in_bfloat16(net) if half else net
+        trainer = mx.gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.02})
+        for _ in range(2):
+            mx.random.seed(3)  # the same dropout
+            with mx.autograd.record():
+                loss = -(mx.nd.log_softmax(fast(x)) * targets).sum()
+            loss.backward()
+            trainer.step(16)
+        losses.append(loss.asscalar() / 16)
+    assert losses[1] == pytest.approx(losses[0], abs=0.25)
+
+
+def test_products_of_maps_stay_float32_in_eight_bits(own_nets, tmp_path):
+    """As attention makes them: of maps without a sign, for which MXNet has no eight-bit product."""
+
+    class Gate(mx.gluon.HybridBlock):
+        def hybrid_forward(self, F, x):
+            return x * F.sigmoid(x)
+
+    @nets.register("gated", size=48)
+    def gated(net):
+        for old in (1, 16, 16, 16):
+            yield nn.Conv2D(16, 3, in_channels=old, activation="relu")
+            yield Gate()
+        yield nn.GlobalAvgPool2D()
+        yield nn.Dense(net.classes, in_units=16)
+
+    net, info = nets.create("gated", seed=1), Info.of(nets.find("gated"))
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    nets.save(net, tmp_path / "net", info)
+    nets.quantize(tmp_path / "net", pictures)
+    small, _ = nets.load(tmp_path / "net", precision="int8")
+    wanted = nets.predict(net, pictures, info)
+    np.testing.assert_allclose(nets.predict(small, pictures, info), wanted, atol=0.01)
+
+
+# ---------------------------------------------------------------- what only one of them has
+
+
 @pytest.mark.slow
 def test_the_transformer_begins_by_changing_nothing():
     net, x = nets.create("deep_emotion", seed=1), mx.nd.random.uniform(shape=(3, 1, 48, 48))
@@ -132,15 +303,20 @@ def test_the_transformer_learns_to_look_elsewhere():
     assert middle.asscalar() > 1.1 * first
 
 
-@pytest.mark.slow
-def test_attention_weighs_between_zero_and_one():
-    from ferlib.nets.zoo.cbam import Attention
-
+def test_attention_is_that_of_its_paper():
+    """Equations 2 and 3 in NumPy: sigmoid(MLP(mean) + MLP(max)), then a 7 x 7 convolution."""
     weigh = Attention(32)
-    weigh.initialize()
-    x = mx.nd.random.uniform(0.1, 1, shape=(2, 32, 6, 6))
-    ratio = (weigh(x) / x).asnumpy()
-    assert (ratio > 0).all() and (ratio < 1).all()
+    weigh.initialize(mx.init.Normal(0.5))
+    x = np.random.default_rng(0).normal(size=(2, 32, 6, 6)).astype(np.float32)
+    first, second = (layer.weight.data().asnumpy() for layer in weigh.which)
+    mlp = [np.maximum(v @ first.T, 0) @ second.T for v in (x.mean((2, 3)), x.max((2, 3)))]
+    y = x / (1 + np.exp(-sum(mlp)))[:, :, None, None]
+    both = np.stack([y.mean(1), y.max(1)], axis=1)
+    where = weigh.where.weight.data()
+    how = {"kernel": (7, 7), "pad": (3, 3), "num_filter": 1, "no_bias": True}
+    places = mx.nd.Convolution(mx.nd.array(both), where, **how).asnumpy()
+    wanted = y / (1 + np.exp(-places))
+    np.testing.assert_allclose(weigh(mx.nd.array(x)).asnumpy(), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -173,8 +349,27 @@ def test_what_is_stored_answers_alike(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "resmasking"])
-def test_heat_maps_are_of_the_pictures_size(name):
-    info = Info.of(nets.find(name))
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 48, 48), dtype=np.uint8)
-    heat = explain.grad_cam(nets.create(name, seed=1), pictures, info, "fear")
+def test_heat_maps_are_of_true_gradients(name):
+    """Finite differences along 24 directions, behind each of the layers that a network declares.
+
+    Its BatchNorms have seen the pictures: with statistics from chance the signal of a deep net
+    fades, until differences are of rounding alone.
+    """
+    net, info = nets.create(name, seed=1), Info.of(nets.find(name))
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    batch = images.prepare(pictures, 48, info.normalise)
+    for _ in range(20):
+        with mx.autograd.train_mode():
+            net(mx.nd.array(batch)).wait_to_read()
+    heat = explain.grad_cam(net, pictures[:2], info, "fear")
     assert heat.shape == (2, 48, 48) and np.isfinite(heat).all() and heat.max() <= 1
+    for layer in range(len(info.features)):
+        halves = explain.split(net, info, layer)
+        cells, slopes = explain._slopes(halves, batch[:1], [4])
+        ways = cells * np.random.default_rng(2).uniform(-1, 1, (24, *cells.shape[1:]))
+        ahead, behind = (
+            halves[1](mx.nd.array(cells + step * ways))[:, 4].asnumpy() for step in (5e-4, -5e-4)
+        )
+        wanted, found = (ahead - behind) / 1e-3, (slopes * ways).sum(axis=(1, 2, 3))
+        assert np.corrcoef(wanted, found)[0, 1] > 0.98, layer
+        assert (wanted * found).sum() / (wanted**2).sum() == pytest.approx(1, abs=0.1)

@@ -20,7 +20,7 @@ def bench(args: Namespace) -> dict:
         nets.find(name)  # before hours of training
     data = _fer2013(open_data(DRAWN if args.sample else args.data))
     found = []
-    for net in args.nets or nets.names():
+    for net in args.nets or contest.contenders():
         for labels in args.labels or LABELS:
             epochs = args.epochs or contest.epochs_for(net, data, args.minutes)
             told = contest.row(net, labels, data, epochs, args.seed, args.out)

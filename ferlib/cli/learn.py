@@ -1,4 +1,4 @@
-"""ferlib prepare, train, quantize, models, info."""
+"""ferlib prepare, train, quantize, info."""
 
 from argparse import Namespace
 from collections import Counter
@@ -20,6 +20,8 @@ from ferlib.data.labels import EMOTIONS, SCHEMES
 from ferlib.errors import FerlibError
 from ferlib.files import check_place
 from ferlib.nets.places import check_prefix, find_weights, stored_files
+
+IMAGENET = "imagenet"  # instead of a prefix of weights
 
 # What loads MXNet is imported where it runs: `ferlib --help` must not wait for it.
 
@@ -56,13 +58,17 @@ def _recipe(args):
 
     given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
     given["teacher"] = None if args.teacher is None else tuple(map(_stored, args.teacher))
-    given["start"] = None if args.start is None else _stored(args.start)
+    given["start"] = args.start if args.start in (None, IMAGENET) else _stored(args.start)
     for name in ("teacher_share", "teacher_views"):
         if getattr(args, name) is not None and not args.teacher:
             args.refuse(f"--{name.replace('_', '-')} needs --teacher")
     base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
     recipe = replace(base, **{key: value for key, value in given.items() if value is not None})
-    recipe.network()
+    network = recipe.network()
+    if recipe.start == IMAGENET:
+        from ferlib.nets import imagenet
+
+        imagenet.check(network)
     return recipe
 
 
@@ -119,18 +125,6 @@ def quantize(args: Namespace) -> dict:
     return {"int8": str(path)} | asdict(found)
 
 
-def models(args: Namespace) -> dict:
-    from ferlib import nets
-
-    found = {}
-    for name in nets.names():
-        net = asdict(nets.find(name))
-        del net["layers"], net["name"]
-        print(f"{name:12} {net['size']} x {net['size']} pixels, {net['note']}")
-        found[name] = net
-    return found
-
-
 def info(args: Namespace) -> dict:
     from ferlib import runtime
 
@@ -159,7 +153,6 @@ def add_commands(commands: Any) -> None:
     add_source(command)
     add_folders(command)
     command.set_defaults(protocol=None, without_duplicates=False, labels="ferplus")
-    add_command(commands, "models", models, "list the networks")
     about = "say what MXNet runs on here: device, precision, threads"
     add_command(commands, "info", info, about)
 
@@ -218,7 +211,8 @@ def _beside_arguments(command) -> None:
 
 def _teacher_arguments(command) -> None:
     add = command.add_argument_group("other nets").add_argument
-    add("--start", metavar="PREFIX", help="weights of the same net to go on from")
+    about = f"weights of the same net to go on from; {IMAGENET}: gluoncv's, with --rgb"
+    add("--start", metavar="PREFIX", help=about)
     about = "keep the layers up to the features as they are in --start; what comes after learns"
     add("--freeze", choices=("features",), help=about)
     add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")

@@ -5,6 +5,7 @@ from ferlib._lazy import lazily
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
+        "catalogue": ("catalogue",),
         "features": (),
         "graph": (),
         "info": ("Info",),

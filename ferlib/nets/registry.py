@@ -47,8 +47,8 @@ class Net:
                heat maps are made of. Names are those of the graph without the net's own prefix;
                `graph.layers` lists them
     any_size:  whether smaller pictures go through as well, so that training can start with them
-    bfloat16:  whether MXNet trains it soundly so: at concatenations, attention and convolutions in
-               groups oneDNN 2.4 crashes
+    bfloat16:  whether training is faster so, where the CPU has it: it is not where most of the time
+               goes into joining maps, into attention, or into convolutions in groups
     note:      what it is and where it is from, for people
     """
 
@@ -114,12 +114,18 @@ def create(net: str | Net, ctx: Any = None, seed: int | None = None) -> nn.Hybri
     if seed is not None:
         mx.random.seed(seed)
         np.random.seed(seed)  # MXNet's initialisers draw from both
+    block = assembled(net)
+    block.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
+    return block
+
+
+def assembled(net: Net) -> nn.HybridSequential:
+    """A network without weights, its parameters' shapes complete."""
     block = nn.HybridSequential(prefix=net.prefix)  # a prefix, so that stored names never vary
     with block.name_scope():
         for layer in net.layers(net):
             block.add(layer)
     block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))  # where one is not told
-    block.initialize(mx.init.MSRAPrelu(slope=0), ctx=ctx)
     return block
 
 

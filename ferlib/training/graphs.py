@@ -38,18 +38,19 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
     `network`. FerlibError where it has no features to be cut at, or none beside its logits.
     """
     chosen = precision.chosen(recipe, ctx)
+    sizes = {recipe.size(epoch) for epoch in range(1, recipe.epochs + 1)}
     if recipe.freeze:
-        return _frozen(net, network, chosen, fuse=ctx[0].device_type == "cpu")
+        return _frozen(net, network, chosen, sizes, fuse=ctx[0].device_type == "cpu")
     if recipe.centre:
         graph = with_features(net(mx.sym.var("data")))
         picture = (1, network.channels, network.size, network.size)
         width = graph.infer_shape(data=picture)[1][1][1]
-        return Graphs(_ready(precision.block(graph, net, chosen)), None, chosen, width=width)
-    whole = precision.in_bfloat16(net) if chosen == "bfloat16" else net
+        return Graphs(_ready(precision.block(graph, net, chosen, sizes)), None, chosen, width=width)
+    whole = precision.in_bfloat16(net, sizes) if chosen == "bfloat16" else net
     return Graphs(_ready(whole), None, chosen)
 
 
-def _frozen(net: Any, network: Net, chosen: str, fuse: bool) -> Graphs:
+def _frozen(net: Any, network: Net, chosen: str, sizes: set[int], fuse: bool) -> Graphs:
     """Both halves; the parameters of the first get no gradients any more."""
     body, head = halves(net(mx.sym.var("data")), network)
     names = frozenset(body.list_inputs()) - {"data"}
@@ -57,7 +58,7 @@ def _frozen(net: Any, network: Net, chosen: str, fuse: bool) -> Graphs:
         net.collect_params()[name].grad_req = "null"
     if fuse and chosen == "float32":
         body = body.get_backend_symbol("MKLDNN")  # each convolution, BatchNorm and ReLU one step
-    frozen = _ready(precision.block(body, net, chosen))
+    frozen = _ready(precision.block(body, net, chosen, sizes))
     return Graphs(_ready(precision.block(head, net)), frozen, chosen, names)
 
 

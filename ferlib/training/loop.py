@@ -14,7 +14,7 @@ from ferlib import runtime
 from ferlib.data.dataset import Dataset, fingerprint
 from ferlib.errors import FerlibError
 from ferlib.metrics import measure
-from ferlib.nets import registry, store
+from ferlib.nets import imagenet, registry, store
 from ferlib.nets.answer import predict
 from ferlib.nets.info import Info
 from ferlib.training import batches, checkpoints, mixing, teachers
@@ -90,7 +90,9 @@ class Run:
         views = recipe.teacher_views
         self.teachers = teachers.load_teachers(recipe, ctx[0], self.classes) if views else []
         self.net = registry.create(self.network, ctx=ctx, seed=recipe.seed)
-        if recipe.start:
+        if recipe.start == imagenet.START:
+            imagenet.take_over(self.net, self.network)
+        elif recipe.start:
             store.take_over(self.net, recipe.start, self.classes)
         self.graphs = for_training(self.net, self.network, recipe, ctx)
         self.loss = VoteLoss(recipe.scheme)

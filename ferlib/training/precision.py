@@ -3,6 +3,7 @@
 import ast
 import json
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 from ferlib import runtime
@@ -12,6 +13,7 @@ mx = runtime.import_mxnet()
 from mxnet import gluon  # noqa: E402  (after import_mxnet has prepared it)
 
 CHANNELS = 16  # that fill one block of oneDNN's layout
+THREE_TILES = range(33, 49)  # places of a map that AMX takes in three tiles of sixteen
 
 
 def chosen(recipe: Recipe, ctx: list) -> str:
@@ -23,27 +25,78 @@ def chosen(recipe: Recipe, ctx: list) -> str:
     return "bfloat16" if sound else "float32"
 
 
-def in_bfloat16(net: Any) -> gluon.SymbolBlock:
+def in_bfloat16(net: Any, sizes: Collection[int] = (48,)) -> gluon.SymbolBlock:
     """The same parameters (float32) behind a graph that convolves in bfloat16.
 
-    MXNet's `amp.init` would change every net of the process, and what they export; converting
-    one graph leaves `net` as it was.
+    `sizes` are the sides of the pictures that it will see. MXNet's `amp.init` would change every
+    net of the process, and what they export; converting one graph leaves `net` as it was.
     """
-    return block(net(mx.sym.var("data")), net, "bfloat16")
+    return block(net(mx.sym.var("data")), net, "bfloat16", sizes)
 
 
-def block(graph: Any, net: Any, precision: str = "float32") -> gluon.SymbolBlock:
+def block(
+    graph: Any, net: Any, precision: str = "float32", sizes: Collection[int] = (48,)
+) -> gluon.SymbolBlock:
     """A graph of some of a net's layers with the net's own parameters, float32."""
     (data,) = (name for name in graph.list_inputs() if name not in net.collect_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "cannot decide type": it is decided at the first batch
         if precision == "bfloat16":
-            from mxnet.contrib import amp  # here: it takes a second to load
-
-            graph = amp.convert_symbol(
-                widened(graph), target_dtype=precision, cast_optional_params=False
-            )
+            graph = _converted(widened(thickened(graph, sizes)))
         return gluon.SymbolBlock(graph, mx.sym.var(data), params=net.collect_params())
+
+
+def _converted(graph: Any):
+    from mxnet.contrib import amp  # here: it takes a second to load
+
+    full = amp.list_fp32_ops(amp.amp.bfloat16)
+    if any(node["op"] == "Deconvolution" for node in json.loads(graph.tojson())["nodes"]):
+        full.append("Concat")  # what that gives is float32, and only alike maps are put together
+    how = {"target_dtype": "bfloat16", "cast_optional_params": False}
+    return amp.convert_symbol(graph, fp32_ops=full, **how)
+
+
+def thickened(graph: Any, sizes: Collection[int] = (48,)):
+    """A graph with 1 x 3 kernels, zeros beside the weights, for 1 x 1 ones on maps of 33 to 48
+    places, of which 6 x 6 is one.
+
+    There oneDNN 2.4's bfloat16 kernel for 1 x 1 writes past its answer's end, and the process dies.
+    """
+    risky = {name for size in sizes for name in _in_three_tiles(graph, size)}
+    whole = json.loads(graph.tojson())
+    thick = {}
+    for node in whole["nodes"]:
+        if node["name"] in risky:
+            weight = whole["nodes"][node["inputs"][1][0]]
+            name, shape = weight["name"], ast.literal_eval(weight["attrs"]["__shape__"])
+            weight["name"], blank = f"thick_{name}", mx.sym.zeros(shape)
+            wide = mx.sym.concat(blank, mx.sym.var(name, shape=shape), blank, dim=3)
+            thick[weight["name"]] = wide
+            node["attrs"] |= {"kernel": "(1, 3)", "pad": "(0, 1)"}
+    return mx.sym.load_json(json.dumps(whole))(**thick) if thick else graph
+
+
+def _in_three_tiles(graph: Any, size: int) -> list[str]:
+    """The names of the 1 x 1 convolutions on such maps, for pictures of a side."""
+    nodes = json.loads(graph.tojson())["nodes"]
+    all_of_them = [node for node in nodes if node["op"] == "Convolution"]
+    small = [one for one in all_of_them if _sides(one, "kernel") == _sides(one, "stride") == (1, 1)]
+    if not small:
+        return []
+    weight = nodes[all_of_them[0]["inputs"][1][0]]
+    channels = ast.literal_eval(weight["attrs"]["__shape__"])[1]  # the first sees the picture
+    inner = graph.get_internals()
+    _, shapes, _ = inner.infer_shape(data=(1, channels, size, size))
+    places = {
+        name: shape[2] * shape[3]
+        for name, shape in zip(inner.list_outputs(), shapes, strict=True)
+        if len(shape) == 4
+    }
+    return [one["name"] for one in small if places[one["name"] + "_output"] in THREE_TILES]
+
+
+def _sides(node: dict, name: str) -> tuple[int, ...]:
+    return ast.literal_eval(node["attrs"].get(name, "(1, 1)"))
 
 
 def widened(graph: Any):

@@ -7,7 +7,7 @@ from ferlib import runtime
 from ferlib.data.augment import Augmentation
 from ferlib.data.labels import SCHEMES
 from ferlib.errors import FerlibError, check_choice
-from ferlib.nets import registry
+from ferlib.nets import imagenet, registry
 
 mx = runtime.import_mxnet()
 
@@ -39,7 +39,9 @@ class Recipe:
     # that take pictures of any size.
     grow: tuple[tuple[float, float], ...] = ((0.5, 2 / 3), (0.75, 5 / 6))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    start: str = ""  # prefix of weights of the same net to go on from, instead of chance
+    # Prefix of weights of the same net to go on from, instead of chance; or "imagenet" for those
+    # that gluoncv has of the same blocks, for RGB pictures (`nets.imagenet`).
+    start: str = ""
     teacher: tuple[str, ...] = ()  # prefixes of nets whose mean answers are learnt too
     teacher_share: float = 0.5  # of the targets; the rest are the votes
     # At full size the teacher answers for each picture as the epoch has moved, worn and erased it
@@ -86,6 +88,10 @@ class Recipe:
             raise FerlibError(f"unknown freeze {self.freeze!r}: expected features, or none")
         if self.freeze and not self.start:
             raise FerlibError("nothing to freeze without a start: name weights as well (--start)")
+        if self.freeze and self.start == imagenet.START:
+            raise FerlibError(
+                "ImageNet has no first layer for these nets: it has to learn (no --freeze)"
+            )
         for name, why in {
             "mixup": "a mixed picture belongs to two classes",
             "freeze": "frozen features cannot come nearer to a centre",

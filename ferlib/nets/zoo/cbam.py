@@ -18,10 +18,16 @@ WIDE = 7  # side of the kernel that looks for places
 
 
 class Attention(HybridBlock):
-    """Maps (N, C, H, W) -> the same, each channel and each place times a number from 0 to 1."""
+    """Maps (N, C, H, W) -> the same, each channel and each place times a number from 0 to 1.
+
+    C is a power of two. What is usually written with `broadcast_mul`, `mean` and `max` over an axis
+    stands here as products of matrices and maxima of pairs: the same numbers, whose gradients MXNet
+    1.9.1 computes several times as fast.
+    """
 
     def __init__(self, channels: int, **kwargs: Any):
         super().__init__(**kwargs)
+        self._channels = channels
         with self.name_scope():
             self.which = nn.HybridSequential(prefix="which_")
             units = {"in_units": channels, "use_bias": False}
@@ -30,11 +36,27 @@ class Attention(HybridBlock):
             self.where = nn.Conv2D(1, WIDE, padding=WIDE // 2, in_channels=2, use_bias=False)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        mean, top = (F.Pooling(x, pool_type=kind, global_pool=True) for kind in ("avg", "max"))
+        whole = {"kernel": (1, 1), "global_pool": True}  # a kernel is asked for, and then ignored
+        mean, top = (F.Pooling(x, pool_type=kind, **whole) for kind in ("avg", "max"))
         channels = F.sigmoid(self.which(F.Flatten(mean)) + self.which(F.Flatten(top)))
-        x = F.broadcast_mul(x, channels.expand_dims(2).expand_dims(3))
-        both = F.concat(x.mean(axis=1, keepdims=True), x.max(axis=1, keepdims=True), dim=1)
-        return F.broadcast_mul(x, F.sigmoid(self.where(both)))
+        channels = F.expand_dims(channels, 2)  # (N, C, 1)
+        # The mean over the weighed channels: (N, 1, C) times (N, C, H W).
+        mean = F.batch_dot(channels, F.reshape(x, (0, 0, -1)), transpose_a=True) / self._channels
+        x = x * _outer(F, channels, F.ones_like(mean), x)
+        top = self._top(F, x)
+        places = F.sigmoid(self.where(F.concat(F.reshape_like(mean, top), top, dim=1)))
+        return x * _outer(F, F.ones_like(channels), F.reshape(places, (0, 1, -1)), x)
+
+    def _top(self, F: Any, x: Any) -> Any:
+        """The largest of the channels at each place, (N, 1, H, W): half against half."""
+        for _ in range(self._channels.bit_length() - 1):
+            x = F.maximum(*F.split(x, 2, axis=1))
+        return x
+
+
+def _outer(F: Any, channels: Any, places: Any, like: Any) -> Any:
+    """(N, C, 1) and (N, 1, H W) -> their products, shaped as `like` (N, C, H, W)."""
+    return F.reshape_like(F.batch_dot(channels, places), like)
 
 
 def attentive() -> type:

@@ -65,7 +65,6 @@ def _upwards(old: int, new: int) -> nn.HybridSequential:
 @register(
     "resmasking",
     size=48,
-    bfloat16=False,
     features=tuple(f"mask{stage}_out" for stage in range(4)),
     any_size=False,
     note="ResNet34 with a U-Net's mask over each stage (Pham et al. 2020), 138 M",
