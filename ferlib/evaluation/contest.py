@@ -25,8 +25,7 @@ from ferlib.training.loop import Run, step
 mx = runtime.import_mxnet()
 
 MINUTES = 30.0  # of training for each net, on one core
-# A head's turn is another task; drawn faces suffice for the second; the third is what repvgg is after
-# training.
+# A head's turn is another task; the second is for drawn faces; the third is repvgg after training.
 LEFT_OUT = ("roll", "vgg-tiny", "repvgg_plain")
 _TRIED = 12  # steps, after which a training's speed is known
 _LEFT_OUT = 4  # of them: the first steps prepare
