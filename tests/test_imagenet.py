@@ -1,21 +1,22 @@
 """A start from ImageNet's weights: made-up ones, laid where gluoncv looks for its own."""
 
 import hashlib
-from importlib import import_module
 
 import numpy as np
 import pytest
 from command import ferlib, mistake
+from PIL import ImageFile
 
 from ferlib import nets, runtime, training
 from ferlib.cli import learn
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
 from ferlib.nets import imagenet
+from ferlib.nets.zoo.borrowed import gluoncv
 from ferlib.training.loop import Run
 
 mx = runtime.import_mxnet()
-store = pytest.importorskip("gluoncv.model_zoo.model_store")
+store = gluoncv("model_store")
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +24,15 @@ def no_other_place(monkeypatch):
     monkeypatch.delenv("MXNET_HOME", raising=False)
 
 
+def test_cut_pictures_stay_mistakes():
+    """gluoncv tells Pillow to take them for whole ones."""
+    gluoncv()
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
 def made_up(name: str, root, monkeypatch):
     """gluoncv's model with random parameters, whose file lies in `root` under the right name."""
-    zoo, rng = import_module("gluoncv.model_zoo"), np.random.default_rng(0)
+    zoo, rng = gluoncv(), np.random.default_rng(0)
     only = {"pretrained_base": False} if name == "googlenet" else {}
     model = zoo.get_model(name, pretrained=False, **only)
     model.initialize()
@@ -63,7 +70,7 @@ def test_its_blocks_answer_as_gluoncvs(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["resnet34", "vgg19", "resnet50cbam"])
 def test_names_of_all_blocks_are_gluoncvs(name):
-    model = import_module("gluoncv.model_zoo").get_model(imagenet.MODELS[name], pretrained=False)
+    model = gluoncv().get_model(imagenet.MODELS[name], pretrained=False)
     known = {key.removeprefix(model.prefix) for key in model.collect_params()}
     net = nets.create(nets.find(name, channels=3))
     mine = [key.removeprefix(net.prefix).partition("_")[2] for key in net.collect_params()]

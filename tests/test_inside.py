@@ -83,7 +83,6 @@ def sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def masked(own_nets):
     """A net of two masked stages: what `resmasking` has four of."""
-    pytest.importorskip("gluoncv")
     from ferlib.nets.zoo.resmasking import Mask
 
     @register("masked", size=48, any_size=False)

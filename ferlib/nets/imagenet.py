@@ -4,13 +4,13 @@ They are for RGB pictures. The first convolution, which is another one here, and
 their own values; the rest is taken over. gluoncv fetches the file once, into ~/.mxnet/models.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ferlib import runtime
 from ferlib.errors import FerlibError, need
 from ferlib.nets.registry import Net
+from ferlib.nets.zoo.borrowed import gluoncv
 
 runtime.import_mxnet()
 
@@ -59,7 +59,7 @@ def take_over(block: Any, net: Net, root: str | Path = "~/.mxnet/models") -> int
 
 def _stored(model: str, root: str | Path) -> dict[str, Any]:
     """The parameters of gluoncv's model by their names within it."""
-    zoo = import_module("gluoncv.model_zoo")
+    zoo = gluoncv()
     only = {"pretrained_base": False} if model == "googlenet" else {}  # not fetched twice
     made = zoo.get_model(model, pretrained=False, **only)
     made.load_parameters(_file(model, root), cast_dtype=True)
@@ -67,7 +67,7 @@ def _stored(model: str, root: str | Path) -> dict[str, Any]:
 
 
 def _file(model: str, root: str | Path) -> str:
-    store = import_module("gluoncv.model_zoo.model_store")
+    store = gluoncv("model_store")
     try:
         return store.get_model_file(model, root=str(root))
     except Exception as error:  # of requests, zipfile, portalocker ... by what is wrong

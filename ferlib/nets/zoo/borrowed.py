@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
+from PIL import ImageFile
+
 from ferlib import runtime
 from ferlib.errors import need
 from ferlib.nets.registry import Net, register
@@ -21,10 +23,17 @@ runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
 
 
-def gluoncv(module: str) -> Any:
-    """A module of gluoncv's model zoo; FerlibError where it is not installed."""
+def gluoncv(module: str = "") -> Any:
+    """A module of gluoncv's model zoo, or all of it; FerlibError where it is not installed.
+
+    Importing it makes Pillow take cut pictures for whole ones, in all of the process: undone here.
+    """
     need("gluoncv", "zoo", "this network")
-    return import_module(f"gluoncv.model_zoo.{module}")
+    lenient = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        return import_module(f"gluoncv.model_zoo.{module}".rstrip("."))
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
 def stem(net: Net, width: int) -> Iterator[HybridBlock]:
