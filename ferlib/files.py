@@ -84,7 +84,7 @@ def not_written(path: str | Path, error: OSError) -> FerlibError:
 
 def _to_disk(path: Path) -> None:
     """Before a file takes the place of another its bytes are on the disk, not on their way."""
-    with open(path, "rb") as file:
+    with open(path, "r+b") as file:  # Windows syncs only what may be written
         os.fsync(file.fileno())
 
 
@@ -103,7 +103,9 @@ def _plain(name: str) -> str:
 
 
 def runs(process: int) -> bool:
-    """Whether there is a process of this number."""
+    """Whether there is a process of this number; on Windows, where nobody can ask, True."""
+    if os.name == "nt":  # signal 0 is Ctrl-C there, to everything in the console
+        return True
     try:
         os.kill(process, 0)  # signal 0 only asks
     except ProcessLookupError:

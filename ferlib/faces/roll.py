@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ferlib import runtime
 from ferlib.data import images
 from ferlib.errors import FerlibError
-from ferlib.nets import store
-from ferlib.nets.answer import predict
+from ferlib.nets.answer import opened, predict
 from ferlib.nets.places import STORES
 
 NAME = "roll"  # of its files
@@ -32,17 +32,25 @@ class Upright:
     """Says by how much the faces of crops are turned. Threads may share one.
 
     The net is `roll` in `folder`, where one is given and has it, else in the model_store of the
-    checkout or of the installed package. It is loaded when it is first needed; where it is nowhere,
-    every face counts as upright.
+    checkout or of the installed package; in the engine "onnx" also a file roll.onnx. It is loaded
+    when it is first needed; where it is nowhere, every face counts as upright.
     """
 
-    def __init__(self, folder: str | Path | None = None, ctx: Any = None):
+    def __init__(
+        self, folder: str | Path | None = None, ctx: Any = None, engine: str | None = None
+    ):
+        self._ctx, self._engine = ctx, engine
         folders = STORES if folder is None else (Path(folder), *STORES)
-        there = (place / NAME for place in folders if (place / f"{NAME}.json").is_file())
-        self.prefix = next(there, None)
-        self._ctx = ctx
+        self.prefix = next(filter(None, map(self._in, folders)), None)
         self._loaded: tuple | None = None
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
+
+    def _in(self, folder: Path) -> Path | None:
+        """The net's prefix or file, where the folder has it."""
+        file = folder / f"{NAME}.onnx"
+        if self._engine == "onnx" and file.is_file():
+            return file
+        return folder / NAME if (folder / f"{NAME}.json").is_file() else None
 
     def rolls(self, crops: Any) -> np.ndarray:
         """Crops -> whole degrees, clockwise, int (N,), and 0 where a face is about upright."""
@@ -58,20 +66,20 @@ class Upright:
         if self.prefix is None or not len(crops):
             return np.zeros(len(crops), np.float32)
         with self._lock:
-            net, info, degrees = self._loaded = self._loaded or _load(self.prefix, self._ctx)
+            net, info, degrees = self._loaded = self._loaded or self._load()
             return predict(net, seen(crops), info) @ degrees
 
-
-def _load(prefix: Path, ctx: Any) -> tuple:
-    """The net, what travels with it, and the angles that are its classes, float32 (K,)."""
-    net, info = store.load(prefix, ctx, store.fastest(prefix, ctx))
-    try:
-        return net, info, np.array(info.classes, np.float32)
-    except ValueError:
-        raise FerlibError(
-            f"{prefix}.json belongs to another net: expected classes that are angles in degrees",
-            "weights_invalid",
-        ) from None
+    def _load(self) -> tuple:
+        """The net, what travels with it, and the angles that are its classes, float32 (K,)."""
+        assert self.prefix is not None  # `angles` has asked
+        net, info, _ = opened(self.prefix, self._engine or runtime.engine(), self._ctx)
+        try:
+            return net, info, np.array(info.classes, np.float32)
+        except ValueError:
+            raise FerlibError(
+                f"{self.prefix} belongs to another net: expected angles in degrees as classes",
+                "weights_invalid",
+            ) from None
 
 
 def seen(crops: Any) -> np.ndarray:

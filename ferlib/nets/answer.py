@@ -1,5 +1,7 @@
 """The one way from a picture to an answer, in training, evaluation and serving."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,16 +11,36 @@ from ferlib.data.images import Crops, prepare
 from ferlib.nets.info import Info
 from ferlib.nets.prior import shift
 
-mx = runtime.import_mxnet()
+# What loads MXNet, or onnxruntime, is imported where it runs: an answer needs one of them.
 BATCH = 64
+
+
+def opened(
+    weights: str | Path, engine: str, ctx: Any = None, precision: str = "auto"
+) -> tuple[Any, Info, str]:
+    """A trained net in one of `runtime.ENGINES`: (net, what travels with it, its precision).
+
+    In "mxnet" `weights` is a prefix, `ctx` and `precision` are those of `store.load`. In "onnx" it
+    is a prefix or a file that `ferlib export --onnx` wrote; a prefix answers in float32, a file in
+    what it holds. FerlibError where files are missing or damaged, or in another precision.
+    """
+    if engine == "onnx":
+        from ferlib.nets import onnx_net
+
+        return onnx_net.in_precision(weights, precision)
+    from ferlib.nets import store
+
+    chosen = store.fastest(weights, ctx) if precision == "auto" else precision
+    return (*store.load(weights, ctx, chosen), chosen)
 
 
 def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarray:
     """Gray or RGB uint8 crops, an array or a list -> float32 (N, K) probabilities.
 
-    `info` is what came with the weights; `flip` averages each picture with its mirror image.
+    `net` is one of MXNet's or of `onnx_net`'s, `info` what came with the weights; `flip` averages
+    each picture with its mirror image.
     """
-    ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+    run = _logits(net)
     bias = np.array(0.0 if info.bias is None else info.bias, np.float32)
     prior = shift(info)
     scores: list = [np.empty((0, len(info.classes)), np.float32)]
@@ -27,10 +49,18 @@ def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarra
         batch = prepare(some, info.input_size, info.normalise, info.channels)
         each = [batch, batch[..., ::-1]] if flip else [batch]
         # The rest in NumPy: on eight numbers MXNet's operations take longer than the net.
-        logits = (net(mx.nd.array(x, ctx=ctx)).asnumpy() for x in each)
-        tempered = ((one + bias) / info.temperature + prior for one in logits)
+        tempered = ((run(x) + bias) / info.temperature + prior for x in each)
         scores.append(sum(map(softmax, tempered)) / np.float32(len(each)))
     return np.concatenate(scores)
+
+
+def _logits(net: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """What `images.prepare` gives (N, C, size, size) -> logits (N, K)."""
+    if hasattr(net, "logits"):
+        return net.logits
+    mx = runtime.import_mxnet()
+    ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+    return lambda batch: net(mx.nd.array(batch, ctx=ctx)).asnumpy()
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

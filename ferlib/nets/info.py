@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ferlib.data.images import NORMALISATIONS
 from ferlib.data.labels import EMOTIONS
 from ferlib.errors import FerlibError
-from ferlib.nets.registry import Net
+
+if TYPE_CHECKING:  # who only reads nets may be where MXNet is not
+    from ferlib.nets.registry import Net
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Info:
     trained: Trained | None = None
 
     @classmethod
-    def of(cls, net: Net, classes: tuple[str, ...] = EMOTIONS, normalise: str = "") -> "Info":
+    def of(cls, net: "Net", classes: tuple[str, ...] = EMOTIONS, normalise: str = "") -> "Info":
         """What a network declares about itself."""
         return cls(
             network=net.name,
@@ -73,8 +75,13 @@ class Info:
     @classmethod
     def read(cls, path: Path) -> "Info":
         """Raises FerlibError where the file does not describe a net of this package."""
+        return cls.parse(path.read_bytes(), path)
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str | Path) -> "Info":
+        """What `text` gave; raises FerlibError, which names `where` it stood."""
         try:
-            stored = json.loads(path.read_text())
+            stored = json.loads(text)
             if "emotions" in stored:  # as it was called while there were no other classes
                 stored["classes"] = stored.pop("emotions")
             stored = {name: stored[name] for name in _NAMES if name in stored}
@@ -87,7 +94,7 @@ class Info:
             _check(info)
         except _WRONG:
             raise FerlibError(
-                f"{path} does not describe a net of this package.\nExpected JSON with input_size, "
+                f"{where} does not describe a net of this package.\nExpected JSON with input_size, "
                 "normalise, temperature and the names of the classes, as `ferlib train` writes it",
                 "weights_invalid",
             ) from None

@@ -11,8 +11,13 @@ STORES = (_PACKAGE.parent / "model_store", _PACKAGE / "model_store")  # a checko
 
 
 def find_weights(weights: str | Path | None = None) -> Path:
-    """The prefix of a net's three files; None means the default net. A bare name is looked up."""
+    """The prefix of a net's three files; None means the default net. A bare name is looked up.
+
+    An .onnx file is its own prefix.
+    """
     name = DEFAULT_WEIGHTS if weights is None else str(weights)
+    if is_onnx(name):
+        return _onnx_file(Path(name))
     if weights is not None and (len(Path(name).parts) > 1 or Path(f"{name}.json").exists()):
         return Path(name)
     for store in STORES:
@@ -25,9 +30,33 @@ def find_weights(weights: str | Path | None = None) -> Path:
     )
 
 
+def is_onnx(weights: str | Path) -> bool:
+    """Whether weights are one file in ONNX rather than a prefix."""
+    return str(weights).endswith(".onnx")
+
+
+def _onnx_file(file: Path) -> Path:
+    if not file.is_file():
+        raise FerlibError(
+            f"{file} is missing: `ferlib export --onnx {file.name}` makes such a file",
+            "weights_missing",
+        )
+    return file
+
+
 def weight_files(prefix: str | Path) -> tuple[Path, Path, Path]:
     """`model_store/ferplus` -> its -symbol.json, -0000.params and .json."""
     return Path(f"{prefix}-symbol.json"), Path(f"{prefix}-0000.params"), Path(f"{prefix}.json")
+
+
+def damaged(prefix: str | Path) -> FerlibError:
+    """What to tell of a graph and numbers that are not those of one net."""
+    symbol_file, params_file, _ = weight_files(prefix)
+    return FerlibError(
+        f"{params_file} and {symbol_file} do not hold the same net, or are damaged:\n"
+        "copy both again from where they came",
+        "weights_invalid",
+    )
 
 
 def int8_file(prefix: str | Path) -> Path:

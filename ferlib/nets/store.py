@@ -12,7 +12,7 @@ from ferlib.errors import FerlibError, check_choice
 from ferlib.files import whole_files
 from ferlib.nets import int8
 from ferlib.nets.info import Info
-from ferlib.nets.places import int8_file, stored_files, weight_files
+from ferlib.nets.places import damaged, int8_file, stored_files, weight_files
 from ferlib.nets.registry import find, names
 
 mx = runtime.import_mxnet()
@@ -114,7 +114,7 @@ def _fit_head(mine: Any, values: dict, classes: tuple[str, ...], theirs: tuple[s
 
 
 def _import(prefix, precision: str, ctx) -> SymbolBlock:
-    symbol_file, params_file, _ = weight_files(prefix)
+    params_file = weight_files(prefix)[1]
     try:
         graph = int8.graph(prefix) if precision == "int8" else int8.original(prefix)
         if precision == "fused":
@@ -126,11 +126,7 @@ def _import(prefix, precision: str, ctx) -> SymbolBlock:
     except FerlibError:
         raise
     except Exception:  # MXNetError, AssertionError, KeyError ... by what is wrong
-        raise FerlibError(
-            f"{params_file} and {symbol_file} do not hold the same net, or are damaged:\n"
-            "copy both again from where they came",
-            "weights_invalid",
-        ) from None
+        raise damaged(prefix) from None
     net.hybridize(**SETTINGS)
     return net
 

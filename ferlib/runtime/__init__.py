@@ -1,4 +1,4 @@
-"""Make MXNet 1.9.1 run, and run well, on today's Python, NumPy, CPU and GPU."""
+"""Make MXNet 1.9.1 run, and run well, on today's Python, NumPy, CPU and GPU; ONNX beside it."""
 
 from ferlib._lazy import lazily
 
@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "devices": ("contexts", "describe", "fast_bfloat16", "fast_int8"),
         "cpu": ("cores", "threads"),
-        "mxnet": ("import_mxnet",),
+        "mxnet": ("ENGINES", "engine", "import_mxnet"),
         "names": ("restore_names",),
         "parallel": ("ahead",),
     },

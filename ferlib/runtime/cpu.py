@@ -11,6 +11,8 @@ from typing import Any
 
 def cores() -> int:
     """Physical cores that this process may use (two hyperthreads share one AVX-512 unit)."""
+    if not hasattr(os, "sched_getaffinity"):  # not Linux
+        return os.cpu_count() or 1
     allowed = os.sched_getaffinity(0)
     siblings = set()
     for cpu in allowed:

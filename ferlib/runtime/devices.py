@@ -2,12 +2,13 @@
 
 import platform
 import sys
+from importlib.metadata import version
 
 import numpy as np
 
 from ferlib.runtime.cpu import cores, cpu_flags, cpuinfo, latch_amx, threads
 from ferlib.runtime.gpu import card_problem, cards, gpu_build
-from ferlib.runtime.mxnet import import_mxnet
+from ferlib.runtime.mxnet import engine, import_mxnet
 
 
 def fast_bfloat16() -> bool:
@@ -43,19 +44,24 @@ def describe() -> dict:
     """What MXNet runs on here: device, precision, threads, AMX and the versions.
 
     "precision" is what `ferlib train` uses, "inference" what answers are computed in where a net
-    has an int8 graph; weights are stored in float32.
+    has an int8 graph; weights are stored in float32. Without MXNet: what stands in for it.
     """
+    here = {
+        "threads": threads(),
+        "cpu": f"{cpuinfo('model name') or platform.processor()}, {cores()} cores",
+    }
+    versions = {"numpy": np.__version__, "python": platform.python_version()}
+    if engine() == "onnx":
+        answers = f"float32, by onnxruntime {version('onnxruntime')}"
+        return {"device": "cpu", "inference": answers} | here | {"mxnet": "missing"} | versions
     mx = import_mxnet()
     devices = contexts()
     on_cpu = devices[0].device_type == "cpu"
-    return {
+    told = {
         "device": "cpu" if on_cpu else f"{len(devices)} x {cards()[devices[0].device_id][0]}",
         "precision": "bfloat16" if on_cpu and fast_bfloat16() else "float32",
         "inference": "int8" if on_cpu and fast_int8() else "float32",
         "amx": latch_amx(mx),
-        "threads": threads(),
-        "cpu": f"{cpuinfo('model name') or platform.processor()}, {cores()} cores",
-        "mxnet": mx.__version__ + ("-cu112" if gpu_build() else ""),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
     }
+    mxnet = {"mxnet": mx.__version__ + ("-cu112" if gpu_build() else "")}
+    return told | here | mxnet | versions

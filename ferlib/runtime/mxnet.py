@@ -1,4 +1,4 @@
-"""`import_mxnet()`, by which every module here gets MXNet, ready to run well.
+"""`import_mxnet()`, by which every module here gets MXNet, ready to run well; and what stands in.
 
 MXNet is retired upstream. Its wheel is pure ctypes, so any Python 3 runs it once the names that
 newer NumPys and Pythons dropped are back; its oneDNN 2.4 knows AMX, but only if asked for before
@@ -8,8 +8,9 @@ its first primitive.
 import os
 import types
 from functools import cache
+from importlib.util import find_spec
 
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_choice
 from ferlib.runtime.cpu import cores, latch_amx
 from ferlib.runtime.gpu import gpu_build, load_cuda_libraries
 from ferlib.runtime.names import restore_names
@@ -38,9 +39,32 @@ def import_mxnet() -> types.ModuleType:
     return mxnet
 
 
+ENGINES = ("mxnet", "onnx")
+
+
+def engine(name: str | None = None) -> str:
+    """What trained nets answer in: `name`, or else MXNet, or onnxruntime where that is missing.
+
+    FerlibError where there is no such engine, or neither of them.
+    """
+    if name is not None:
+        check_choice("engine", name, ENGINES)
+        return name
+    try:
+        import_mxnet()
+    except FerlibError:
+        if find_spec("onnxruntime") is None:
+            raise
+        return "onnx"
+    return "mxnet"
+
+
 def _missing(name: str | None) -> str:
     if name == "mxnet":
-        return "MXNet is not installed: pip install --no-deps mxnet==1.9.1 (Linux x86-64 only)"
+        return (
+            "MXNet is not installed: pip install --no-deps mxnet==1.9.1 (Linux x86-64 only).\n"
+            "To read faces without it: pip install 'ferlib[onnx]'"
+        )
     return f"MXNet needs the package {name}: pip install {name}"
 
 

@@ -6,7 +6,7 @@ import logging.handlers
 import time
 from bisect import bisect_left
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ferlib.serving.answers import Refusal
@@ -72,7 +72,7 @@ class Counts:
 
     def _line(self, fields: dict) -> None:
         if self._log is not None:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
             self._log.info(json.dumps({"time": now} | fields))
 
     def told(self) -> dict:
