@@ -6,6 +6,7 @@ from typing import Any
 
 from ferlib.cli.arguments import add_command, add_prior, add_weights, amount, number
 from ferlib.data.labels import EMOTIONS
+from ferlib.runtime import ENGINES
 
 
 def predict(args: Namespace) -> None:
@@ -15,6 +16,7 @@ def predict(args: Namespace) -> None:
     if not args.photos and args.camera is None:
         args.refuse("name pictures, videos or folders, or give --camera")
     known = {"precision": args.precision, "thorough": args.thorough, "prior": args.prior}
+    known |= {"engine": args.engine, "detector": args.detector}
     fer = Recognizer(args.weights, flip=args.tta == "flip", **known)
     writes = {name: getattr(args, name) for name in ("out", "csv", "jsonl", "timeline")}
     silent = args.json or "-" in (args.jsonl, args.csv)
@@ -61,6 +63,10 @@ def add_commands(commands: Any) -> None:
     add("--timeline", metavar="FILE.png", help="draw the emotions of each face of the videos")
     about = "photographs: look for small and tilted faces where nothing hints at them"
     add("--thorough", action="store_true", help=about)
+    about = "what reads the faces: MXNet, or onnxruntime (default: MXNet where it is installed)"
+    add("--engine", choices=ENGINES, help=about)
+    about = "what finds them: a file of `ferlib export --detector` (default: the installed one)"
+    add("--detector", metavar="FILE", help=about)
     about = "in videos, look for faces at each Nth frame"
     add("--every", type=number, default=5, metavar="N", help=about)
     about = "over how long videos' scores are averaged"
