@@ -9,12 +9,14 @@ soften the labels (`--soft`). Settings are chosen on PublicTest.
 import argparse
 import sys
 
+from benchmarks.conditions import plainly
 from ferlib import training
 from ferlib.data import fer2013
 from ferlib.nets.info import Info
 from ferlib.nets.places import find_weights, stored_files
 
 
+@plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", default="ferplus")

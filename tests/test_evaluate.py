@@ -189,8 +189,9 @@ def test_figures_for_print_are_of_the_same_answers(tiny, crops, tmp_path, monkey
     given, write = [], figures.write
     monkeypatch.setattr(figures, "write", lambda *args: given.append(args) or write(*args))
     found = evaluate(crops, tiny, "crop", figures=tmp_path / "new")
-    ((_, report, sure, right),) = given
-    assert report is found and right.mean() == pytest.approx(found.accuracy, abs=1e-5)
+    ((_, report, sure, right, kind),) = given
+    assert report is found and kind == "votes"
+    assert right.mean() == pytest.approx(found.accuracy, abs=1e-5)
     assert metrics.calibration_error(sure, right) == pytest.approx(found.ece, abs=1e-5)
     assert len(list((tmp_path / "new").glob("*.pdf"))) == 3
 

@@ -721,6 +721,18 @@ def test_faces_are_framed_for_training_and_what_has_none_is_told(tmp_path, tiny)
     assert framed(found, 40, 3).pictures.shape == (3, 40, 40, 3)
 
 
+def test_a_tilted_head_is_measured_as_it_is_read(tmp_path, tiny):
+    """Turned upright first, as `ferlib predict` does."""
+    head = np.asarray(Image.fromarray(astronaut()[:320, 60:380]).rotate(-30, Image.BICUBIC))
+    save(tmp_path / "set" / "happy" / "a.png", head)
+    evaluate(folders.read(tmp_path / "set"), tiny, "find", out=tmp_path / "answers.csv")
+    with open(tmp_path / "answers.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    wanted = Recognizer(tiny)(head)[0]
+    assert abs(wanted.roll) > 20
+    assert {name: float(row[name]) for name in EMOTIONS} == pytest.approx(wanted.scores, abs=1e-5)
+
+
 def test_training_says_what_it_leaves_out(tmp_path, monkeypatch):
     def stop(_out, *parts):
         raise FerlibError(f"{len(parts[0])} and {len(parts[1])}")

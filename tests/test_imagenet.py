@@ -8,7 +8,7 @@ from command import ferlib, mistake
 from PIL import ImageFile
 
 from ferlib import nets, runtime, training
-from ferlib.cli import learn
+from ferlib.cli import recipes
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
 from ferlib.nets import imagenet
@@ -117,4 +117,4 @@ def test_the_command_line_knows_them_and_refuses_what_cannot_be(tmp_path):
     how = ["--net", "resnet18", "--start", "imagenet", "--sample", "--out", tmp_path / "net"]
     assert "add --rgb" in mistake(ferlib("train", *how))
     assert "has to learn" in mistake(ferlib("train", *how, "--rgb", "--freeze", "features"))
-    assert learn.IMAGENET == imagenet.START and not list(tmp_path.iterdir())
+    assert recipes.IMAGENET == imagenet.START and not list(tmp_path.iterdir())

@@ -142,6 +142,31 @@ def test_layers_and_multiply_adds_by_hand(own_nets):
     assert graph.multiply_adds(nets.create(declared), declared) == by_hand == 62_000
 
 
+def test_the_halves_of_a_graph_one_after_the_other_are_the_whole(own_nets):
+    @nets.register("around", size=8)
+    def layers(net):
+        yield nn.Conv2D(4, 3, padding=1, in_channels=1, activation="relu")
+        yield Around()
+        yield nn.Dense(net.classes, in_units=4 * 64)
+
+    net, data = nets.create("around", seed=1), mx.nd.random.normal(shape=(2, 1, 8, 8))
+    whole = net(mx.sym.var("data"))
+    names = [node["name"] for node in json.loads(whole.tojson())["nodes"]]
+    body, head = graph.cut(whole, names.index("around_conv0_relu_fwd"), "around")
+    first, second = precision.block(body, net), precision.block(head, net)
+    assert first(data).shape == (2, 4, 8, 8)
+    np.testing.assert_allclose(second(first(data)).asnumpy(), net(data).asnumpy(), rtol=1e-5)
+    with pytest.raises(FerlibError, match="made of more than around_around0_inner_output"):
+        graph.cut(whole, names.index("around_around0_inner"), "around")
+
+
+class Around(mx.gluon.HybridBlock):
+    """Something, and a way around it."""
+
+    def hybrid_forward(self, F, x):
+        return x + F.tanh(x, name="inner")
+
+
 def test_multiply_adds_of_vgg_tiny_by_hand():
     """Halved three times: 48, 24, 12 pixels; 16, 32, 64, 64 channels."""
     first, second = 48**2 * 9 * 16, 24**2 * 9 * 16 * 32

@@ -204,7 +204,9 @@ def test_confusion_writes_counts_and_shades_shares():
     assert [int(text) for text in texts(ax)] == matrix.ravel().tolist()
     assert names(ax) == list(EMOTIONS)
     assert ax.get_yticklabels()[0].get_text() == "neutral (40)"
-    own = plots.confusion([[3, 1], [0, 4]], ("cat", "dog")).axes[0]
+    assert ax.get_ylabel() == "the voters' majority"
+    own = plots.confusion([[3, 1], [0, 4]], ("cat", "dog"), truth="the label").axes[0]
+    assert own.get_ylabel() == "the label"
     assert names(own) == ["cat", "dog"] and [int(text) for text in texts(own)] == [3, 1, 0, 4]
 
 
@@ -568,7 +570,9 @@ def test_figures_for_print_are_vectors_with_their_letters(report, tmp_path):
     assert "1,030" in confusion and "confidence" in reliability
     again = figures.write(tmp_path / "again", report, sure, right)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
-    assert len(figures.write(tmp_path / "none", report, sure[:0], right[:0])) == 2
+    others = figures.write(tmp_path / "none", report, sure[:0], right[:0], "class")
+    assert len(others) == 2 and "the label" in pdf_text(others[0])
+    assert "majority" in confusion and "majority" not in pdf_text(others[0])
 
 
 def test_figures_for_print_keep_inside_their_page_with_letters_of_one_size(report):

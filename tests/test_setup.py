@@ -249,30 +249,30 @@ def test_code_and_weights_travel_in_the_wheel_and_archives_do_not(wheel_folder):
     assert "ferlib = ferlib.cli.main:main" in commands
 
 
-def test_an_installed_ferlib_finds_its_weights_outside_the_checkout(wheel_folder, tmp_path):
-    code = "import ferlib; from ferlib import nets; print(ferlib.__file__, nets.find_weights())"
+def said_by(installed: Path, code: str, folder: Path) -> str:
+    """What Python code prints in a folder, with the ferlib that is installed elsewhere."""
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(wheel_folder)},
-        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        cwd=folder,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_installed_ferlib_finds_its_weights_outside_the_checkout(wheel_folder, tmp_path):
+    code = "import ferlib; from ferlib import nets; print(ferlib.__file__, nets.find_weights())"
     package = wheel_folder / "ferlib"
-    found = [str(package / "__init__.py"), str(package / "model_store" / "ferplus")]
-    assert done.stdout.split() == found, done.stderr
+    wanted = [str(package / "__init__.py"), str(package / "model_store" / "ferplus")]
+    assert said_by(wheel_folder, code, tmp_path).split() == wanted
 
 
 def test_an_installed_ferlib_finds_the_recorded_results(wheel_folder, tmp_path):
     code = "from ferlib.files import recorded; print(recorded('ferplus.json'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(wheel_folder)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == str(wheel_folder / "ferlib" / "results" / "ferplus.json")
+    wanted = str(wheel_folder / "ferlib" / "results" / "ferplus.json")
+    assert said_by(wheel_folder, code, tmp_path).strip() == wanted
 
 
 def test_a_result_that_is_not_recorded_is_told():

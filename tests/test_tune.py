@@ -115,10 +115,35 @@ def test_a_recipe_comes_back_from_its_file(tmp_path):
     for whole in ({"recipe": asdict(recipe)}, {"trained": {"recipe": asdict(recipe)}}):
         place.write_text(json.dumps(whole))
         assert training.read_recipe(place) == recipe
-    for wrong, told in (({}, "holds no recipe"), ({"recipe": {"lrr": 1}}, "unknown setting")):
-        place.write_text(json.dumps(wrong))
-        with pytest.raises(FerlibError, match=told):
-            training.read_recipe(place)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({}, "holds no recipe"),
+        ({"trained": 3}, "holds no recipe"),
+        ({"recipe": {"augmentation": 5}}, "holds no recipe"),
+        ({"recipe": {"lrr": 1}}, "unknown setting in .*best.json 'lrr'"),
+        ({"recipe": {"augmentation": {"spin": 1}}}, "unknown setting"),
+        ({"recipe": {"lr": "fast"}}, "best.json: lr: expected a number, not 'fast'"),
+        ({"recipe": {"lr": None}}, "lr: expected a number, not None"),
+        ({"recipe": {"epochs": 2.5}}, "epochs: expected a whole number, not 2.5"),
+        ({"recipe": {"epochs": 0}}, "epochs: 0 cannot be"),
+        ({"recipe": {"net": 3}}, "net: expected a name, not 3"),
+        ({"recipe": {"teacher": "abc"}}, "teacher: expected a list of names, not 'abc'"),
+        ({"recipe": {"teacher_views": 1}}, "teacher_views: expected true or false, not 1"),
+        ({"recipe": {"grow": [0.5, 0.7]}}, "grow: expected a list of pairs of shares"),
+        ({"recipe": {"augmentation": {"erase": "x"}}}, "erase: expected a number, not 'x'"),
+        ({"recipe": {"augmentation": {"erase_side": [0.1]}}}, "erase_side: expected a pair"),
+        ({"recipe": {"optimiser": "lamb"}}, "best.json: unknown optimiser 'lamb'"),
+    ],
+)
+def test_what_is_no_recipe_is_one_plain_line(tmp_path, wrong, told):
+    place = tmp_path / "best.json"
+    place.write_text(json.dumps(wrong))
+    with pytest.raises(FerlibError, match=told) as found:
+        training.read_recipe(place)
+    assert len(str(found.value).splitlines()) == 1
 
 
 # ---------------------------------------------------------------- what ends a trial
@@ -422,6 +447,30 @@ def no_class(data: fer2013.Fer2013) -> int:
     return int(((data.usage == 1) & (labels.majority(data.votes[fer2013.PROTOCOLS[0]]) < 0)).sum())
 
 
+# ---------------------------------------------------------------- what the guide tells
+
+
+def test_the_guide_tells_how_seeds_deviate_as_recorded():
+    """Of the four kinds of targets on validation, 24 epochs each; the shipped kind by its logs."""
+    text = " ".join((ROOT / "docs" / "tuning.md").read_text().split())
+    recorded = json.loads((ROOT / "results" / "schemes.json").read_text())["groups"]
+    known = {name: group["figures"][0] for name, group in recorded.items()}
+    assert all((row["split"], row["n"]) == ("valid", 3199) for row in known.values())
+    accuracy = sorted(100 * row["accuracy"]["deviation"] for row in known.values())
+    assert text.count(f"by {accuracy[0]:.1f} to {accuracy[-1]:.1f} points") == 2
+    deviation = known["cross-entropy"]["loss"]["deviation"]
+    assert f"over those seeds its deviation was {deviation:.3f}" in text
+    logs = [csv.DictReader((ROOT / path).open()) for path in sorted(SEEDS)]
+    curves = [[100 * float(row["valid_accuracy"]) for row in log] for log in logs]
+    early = sorted(curve[3] for curve in curves)
+    told = "{:.0f}, {:.0f} and {:.0f} % after epoch 4 of".format(*early)
+    apart = max(curve[-1] for curve in curves) - min(curve[-1] for curve in curves)
+    assert f"{told} {len(curves[0])}, and ended within {apart:.1f} points" in text
+
+
+SEEDS = [f"results/schemes/cross-entropy-seed{seed}.csv" for seed in range(3)]
+
+
 # ---------------------------------------------------------------- pictures
 
 
@@ -462,9 +511,18 @@ def test_slices_show_each_trial_at_its_setting():
     rate, optimiser = plots.setting_slices(TRIED, SPACE).axes
     xs, ys = rate.collections[0].get_offsets().T
     assert xs.tolist() == pytest.approx([0.1, 0.2, 0.8]) and ys.tolist() == [80, 82, 81]
-    assert rate.get_xscale() == "log"
+    assert rate.collections[0].get_array().tolist() == pytest.approx([0, 0.2, 0.6])  # later, darker
+    first, last = (sum(drawing.LATER(share)[:3]) for share in (0.0, 1.0))
+    assert last < first - 1 and rate.get_xscale() == "log"
     assert [text.get_text() for text in optimiser.get_xticklabels()] == ["nag", "adam"]
     assert optimiser.collections[0].get_offsets()[:, 0].tolist() == [0, 1, 1]
+
+
+def test_the_slices_legend_names_only_what_is_there():
+    for rows, more in ((TRIED, ["ended early", "finished, far off"]), (TRIED[:2], [])):
+        (legend,) = plots.setting_slices(rows, SPACE).legends
+        told = [text.get_text() for text in legend.get_texts()]
+        assert told == ["finished: first trials", "last trials", *more]
 
 
 def test_bars_of_importance_beyond_chance_are_marked():
@@ -475,4 +533,3 @@ def test_bars_of_importance_beyond_chance_are_marked():
     assert colours[1] == colours[2] != colours[0]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["lr", "erase", "mixup"]
     assert ax.get_lines()[0].get_xdata() == [0.35, 0.35]
-    assert drawing.LATER(0.0) != drawing.LATER(1.0)

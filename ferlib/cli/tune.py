@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli import learn
+from ferlib.cli import recipes
 from ferlib.cli.arguments import add_command, amount, number
 from ferlib.errors import need
 from ferlib.files import check_place, whole_file
@@ -22,12 +22,12 @@ def tune(args: Namespace) -> dict:
     from ferlib import training
 
     args.epochs = args.epochs or EPOCHS
-    recipe = learn._recipe(args)
+    recipe = recipes.recipe(args)
     space = training.read_space(args.space, recipe) if args.space else None
     folder = Path(args.out)
     check_place(folder / "trials.csv")
     network = recipe.network()
-    splits = learn._splits(args, network.size, network.channels)
+    splits = recipes.splits(args, network.size, network.channels)
     found = training.tune(
         *splits,
         recipe,
@@ -103,6 +103,6 @@ def add_commands(commands: Any) -> None:
     about = "what is searched for, on validation"
     add("--figure", choices=("accuracy", "loss"), default="accuracy", help=about)
     add("--out", default="runs/tune", metavar="FOLDER", help="the study, logs, best.json, plots")
-    learn._data_arguments(command)
-    learn._recipe_arguments(command)
-    learn._teacher_arguments(command)
+    recipes.add_data(command)
+    recipes.add_recipe(command)
+    recipes.add_teacher(command)

@@ -4,10 +4,10 @@
     a/1.png,3,1,train,ann              a/1.png,cat
     b/2.png,0,4,valid,bob              b/2.png,dog
 
-`file` is told from the CSV's own folder, and may lead anywhere from there. Where there is a `label`
-it alone counts; else all other columns are classes, and hold votes or shares, numbers from 0 on.
-`split` (train, valid, test) and `person` may be there: without a split a fifth is held out, of
-whole people where these are named. Cells are parted by commas, semicolons or tabs, in UTF-8.
+`file` is a path from the CSV's own folder, and may lead anywhere from there. Where there is a
+`label` it alone counts; else all other columns are classes, and hold votes or shares, numbers from
+0 on. `split` (train, valid, test) and `person` may be there: without a split a fifth is held out,
+of whole people where these are named. Cells are parted by commas, semicolons or tabs, in UTF-8.
 
 Of votes each class's share of its row is learnt. Where the emotions stand beside `unknown` and
 `non-face` (or `NF`) the votes are FER+'s, and its rules hold: see `ferlib.data.labels`.
@@ -251,6 +251,6 @@ def _usable(data: Dataset, rows: Sequence[_Row]) -> Dataset:
         first, why = damaged[0]
         raise FerlibError(
             f"{data.source}: none of its {len(damaged)} pictures is there; {first}: {why}.\n"
-            "Paths are told from the folder of the CSV"
+            "Paths start at the folder of the CSV"
         )
     return replace(data.take(named & there), skipped=skipped, damaged=damaged)

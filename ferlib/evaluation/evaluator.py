@@ -15,7 +15,7 @@ from ferlib.data.fer2013 import Fer2013
 from ferlib.errors import FerlibError, check_choice
 from ferlib.evaluation import figures as drawings
 from ferlib.evaluation.report import Adapted, Known, Report
-from ferlib.faces.framing import FACES, is_crop, largest_face
+from ferlib.faces.framing import FACES, is_crop
 from ferlib.faces.recognizer import Recognizer
 from ferlib.files import whole_file
 from ferlib.metrics import measure, recall
@@ -42,13 +42,13 @@ def evaluate(
     """Measure stored weights (default: the shipped net; several are averaged) on a data set.
 
     `faces`: "crop" takes the pictures for crops framed as FER2013's, "find" looks for the largest
-    face, and none found is a wrong answer; "auto" crops small squares (`framing.CROP_SIDE`) and
-    finds faces in the rest. `emotions` names the answers that are allowed (default: all
-    classes); `raw` gives the net as it was trained, without bias, temperature and prior;
-    `precision` is that of `store.load`. `out` is a CSV to write, one row a picture. `known` is
-    FER2013, whose training pictures are told apart in other data sets. `prior` says how frequent
-    classes are, as for `Recognizer`; those that do not occur are not allowed as answers. `figures`
-    is a folder for PDFs that are fit for print (`ferlib.evaluation.figures`).
+    face and turns it upright as `Recognizer` does, and none found is a wrong answer; "auto" crops
+    small squares (`framing.CROP_SIDE`) and finds faces in the rest. `emotions` names the answers
+    that are allowed (default: all classes); `raw` gives the net as it was trained, without bias,
+    temperature and prior; `precision` is that of `store.load`. `out` is a CSV to write, one row a
+    picture. `known` is FER2013, whose training pictures are told apart in other data sets. `prior`
+    says how frequent classes are, as for `Recognizer`; those that do not occur are not allowed as
+    answers. `figures` is a folder for PDFs that are fit for print (`ferlib.evaluation.figures`).
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """
     check_choice("way to faces", faces, FACES)
@@ -66,7 +66,7 @@ def evaluate(
     if out:
         _write_answers(out, read, allowed)
     if figures:
-        drawings.write(figures, report, *_sure(read, allowed))
+        drawings.write(figures, report, *_sure(read, allowed), data.kind)
     return report
 
 
@@ -112,7 +112,7 @@ class _Reading:
         if is_crop(picture, self.faces):
             self.cropped.add(row)
         else:
-            picture = largest_face(picture, self.fer.look)
+            picture = self._largest_face(picture)
         if picture is None:
             self.scores[row] = None
             return
@@ -121,6 +121,11 @@ class _Reading:
         self.crops[row] = images.resize([picture], size, channels)[0]
         if len(self.crops) == PART:
             self._flush()
+
+    def _largest_face(self, picture: np.ndarray) -> np.ndarray | None:
+        """Its crop, turned upright as in every answer to a photograph; None where there is none."""
+        crops = self.fer.upright(self.fer.seen(picture).parts[:1])[1]
+        return crops[0] if crops else None
 
     def _flush(self) -> None:
         if self.crops:

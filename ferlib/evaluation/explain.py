@@ -22,6 +22,7 @@ from ferlib.data import images
 from ferlib.errors import FerlibError
 from ferlib.nets.answer import predict
 from ferlib.nets.features import function
+from ferlib.nets.graph import cut, output
 from ferlib.nets.info import Info
 from ferlib.nets.registry import find, names
 
@@ -187,25 +188,26 @@ def split(net: Any, info: Info, layer: int | None = None) -> tuple[Callable, Cal
     prediction. The net is not touched: its parameters are read, and get no gradients.
     """
     whole = net(mx.sym.var("data"))
-    graph = json.loads(whole.tojson())
-    cut = _cut(whole, graph["nodes"], info, layer)
-    features = whole.get_internals()[_output(graph["nodes"][cut])]
-    graph["nodes"][cut] = {"op": "null", "name": "features", "inputs": []}
-    for node in graph["nodes"]:
+    end = _end(whole, info, layer)
+    features, head = cut(whole, end, info.network or "this net")
+    ctx = next(iter(net.collect_params().values())).list_ctx()[0]
+    return function(features, net, ctx), function(_as_in_prediction(head), net, ctx), ctx
+
+
+def _as_in_prediction(graph: Any) -> Any:
+    """The same graph, whose BatchNorm and Dropout do in train mode what they do in prediction."""
+    known = json.loads(graph.tojson())
+    for node in known["nodes"]:
         if node["op"] == "BatchNorm":
             node.setdefault("attrs", {})["use_global_stats"] = "True"
         elif node["op"] == "Dropout":
             node.setdefault("attrs", {})["p"] = "0"
-    head = mx.sym.load_json(json.dumps(graph))
-    if "data" in head.list_inputs():
-        name = features.name
-        raise FerlibError(f"{name} does not hold all that the answer is made of: declare another")
-    ctx = next(iter(net.collect_params().values())).list_ctx()[0]
-    return function(features, net, ctx), function(head, net, ctx), ctx
+    return mx.sym.load_json(json.dumps(known))
 
 
-def _cut(whole, nodes: list[dict], info: Info, layer: int | None) -> int:
+def _end(whole: Any, info: Info, layer: int | None) -> int:
     """The node that gives the features, of those at the ends of the net's stages."""
+    nodes = json.loads(whole.tojson())["nodes"]
     ends = _stages(nodes, info)
     if layer is None:
         fine = [end for end in ends if _side(whole, nodes[end], info) * CELL >= info.input_size]
@@ -238,14 +240,10 @@ def _named(nodes: list[dict], feature: str, network: str) -> int:
     return found[-1]
 
 
-def _output(node: dict) -> str:
-    return node["name"] + ("" if node["op"] == "null" else "_output")
-
-
 def _side(whole, node: dict, info: Info) -> int:
     """The height of the node's maps."""
     size = (1, info.channels, info.input_size, info.input_size)
-    _, shapes, _ = whole.get_internals()[_output(node)].infer_shape(data=size)
+    _, shapes, _ = whole.get_internals()[output(node)].infer_shape(data=size)
     return shapes[0][2]
 
 

@@ -11,6 +11,8 @@ from ferlib.files import check_place, whole_files
 
 WIDTH = 3.35  # inches (85 mm): a column of a page of two
 LETTERS = 7.5  # points
+# What the rows of a confusion are, by the kind of a data set's labels.
+TRUTHS = {"votes": "the voters' majority", "shares": "what most people saw", "class": "the label"}
 
 
 def check(folder: str | Path) -> None:
@@ -20,20 +22,26 @@ def check(folder: str | Path) -> None:
 
 
 def write(
-    folder: str | Path, report: Report, confidences: np.ndarray, correct: np.ndarray
+    folder: str | Path,
+    report: Report,
+    confidences: np.ndarray,
+    correct: np.ndarray,
+    kind: str = "votes",
 ) -> list[Path]:
     """FOLDER/confusion.pdf, reliability.pdf and per_emotion.pdf, all of them or none.
 
     confidences: the answers' scores (n,); correct: bool (n,); without any there is no
-    reliability.pdf. Letters are stored as letters, in TrueType (type 42, as journals ask), and the
-    same figures give the same bytes.
+    reliability.pdf. kind: `Dataset.kind` of what was measured on. Letters are stored as letters, in
+    TrueType (type 42, as journals ask), and the same figures give the same bytes. FerlibError where
+    the folder cannot be written.
     """
     from matplotlib import rc_context
 
     from ferlib import plots
 
     classes = tuple(report.per_emotion)
-    made = {"confusion": plots.confusion(report.confusion, classes, key=False)}
+    rows = {"key": False, "truth": TRUTHS[kind]}
+    made = {"confusion": plots.confusion(report.confusion, classes, **rows)}
     if len(confidences):
         made["reliability"] = plots.reliability(confidences, correct)
     made["per_emotion"] = plots.per_emotion(report.per_emotion)

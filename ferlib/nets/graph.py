@@ -1,4 +1,4 @@
-"""What a network's graph says of itself: its layers with their shapes, and their work."""
+"""What a network's graph says of itself, its layers with shapes and work; and its two halves."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from ferlib import runtime
+from ferlib.errors import FerlibError
 from ferlib.nets.registry import Net
 
 mx = runtime.import_mxnet()
@@ -48,3 +49,25 @@ def layers(block: Any, net: Net) -> list[Layer]:
 def multiply_adds(block: Any, net: Net) -> int:
     """The multiply-adds of one picture's way through the convolutions and dense layers."""
     return sum(layer.multiply_adds for layer in layers(block, net))
+
+
+def cut(graph: Any, at: int, network: str) -> tuple[Any, Any]:
+    """A graph of `data` -> (`data` -> the maps of its node number `at`, `features` -> logits).
+
+    FerlibError, with the network's name, where the logits are made of more than these maps.
+    """
+    known = json.loads(graph.tojson())
+    name = output(known["nodes"][at])
+    known["nodes"][at] = {"op": "null", "name": "features", "inputs": []}
+    head = mx.sym.load_json(json.dumps(known))
+    if "data" in head.list_inputs():
+        raise FerlibError(
+            f"{network}'s answer is made of more than {name}: it cannot be cut there.\n"
+            "Name other layers with register(..., features=(...))"
+        )
+    return graph.get_internals()[name], head
+
+
+def output(node: dict) -> str:
+    """What a node of a graph's JSON calls its one output."""
+    return node["name"] + ("" if node["op"] == "null" else "_output")

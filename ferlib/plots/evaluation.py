@@ -49,10 +49,15 @@ def split_counts(account: dict[str, dict[str, int]]) -> Figure:
 
 
 @styled
-def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS, key: bool = True) -> Figure:
-    """Counts (K, K), majority in rows, prediction in columns; the shade is the row's share.
+def confusion(
+    matrix: Sequence,
+    classes: Sequence[str] = EMOTIONS,
+    key: bool = True,
+    truth: str = "the voters' majority",
+) -> Figure:
+    """Counts (K, K), truth in rows, prediction in columns; the shade is the row's share.
 
-    key: with a bar that tells the shades.
+    key: with a bar that tells the shades; truth: what the rows are, in words.
     """
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -66,7 +71,7 @@ def confusion(matrix: Sequence, classes: Sequence[str] = EMOTIONS, key: bool = T
     ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
     names = [f"{e} ({n:,})" for e, n in zip(classes, counts.sum(1), strict=True)]
     ax.set_yticks(range(len(classes)), names)
-    ax.set(xlabel="the net's answer", ylabel="the voters' majority", aspect="equal")
+    ax.set(xlabel="the net's answer", ylabel=truth, aspect="equal")
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

@@ -89,10 +89,10 @@ def setting_slices(
         ax.remove()
     for ax in axes[:, 0]:
         ax.set_ylabel(NAMES[figure])
-    marks = {"finished: first trials": ("o", BLUES[0]), "last trials": ("o", BLUES[3])}
-    marks |= {EARLY: ("x", INK), OFF: ("v", BLUES[1])}
-    keys = [Line2D([], [], ls="", marker=mark, color=hue) for mark, hue in marks.values()]
-    drawn.legend(keys, list(marks), loc="outside lower center", ncols=wide)
+    marks = [("finished: first trials", "o", BLUES[0]), ("last trials", "o", BLUES[3])]
+    marks += [(name, mark, hue) for name, some, mark, hue in found.edge_kinds() if some.any()]
+    keys = [Line2D([], [], ls="", marker=mark, color=hue) for _, mark, hue in marks]
+    drawn.legend(keys, [name for name, *_ in marks], loc="outside lower center", ncols=wide)
     return drawn
 
 
@@ -111,10 +111,13 @@ class _Figures:
         self.edge, end = sign * (worst - 1.5 * pad), sign * (best + pad)
         self.limits = sorted((self.edge - sign * pad / 2, end))
 
+    def edge_kinds(self) -> list[tuple[str, np.ndarray, str, str]]:
+        """What the scale does not hold: its name, which trials, their mark and its colour."""
+        return [(EARLY, ~self.whole, "x", INK), (OFF, self.off, "v", BLUES[1])]
+
     def at_the_edge(self, ax: Any, xs: np.ndarray) -> None:
         """Mark the trials that the scale does not hold."""
-        kinds = ((EARLY, ~self.whole, "x", INK), (OFF, self.off, "v", BLUES[1]))
-        for name, some, mark, hue in kinds:
+        for name, some, mark, hue in self.edge_kinds():
             if some.any():
                 at = np.full(some.sum(), self.edge)
                 ax.plot(xs[some], at, mark, color=hue, ms=6, mew=1.5, label=name)

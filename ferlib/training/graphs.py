@@ -6,6 +6,7 @@ from typing import Any
 
 from ferlib import runtime
 from ferlib.errors import FerlibError
+from ferlib.nets.graph import cut, output
 from ferlib.nets.registry import Net
 from ferlib.training import precision
 from ferlib.training.recipe import Recipe
@@ -69,23 +70,15 @@ def _ready(block: gluon.HybridBlock) -> gluon.HybridBlock:
 
 def halves(graph: Any, network: Net) -> tuple[Any, Any]:
     """Cut at the last of a network's features: pictures -> its maps, and `features` -> logits."""
-    known = json.loads(graph.tojson())
+    nodes = json.loads(graph.tojson())["nodes"]
     names = [network.prefix + (network.features or ("",))[-1] + end for end in ("", "_fwd")]
-    ends = [at for at, node in enumerate(known["nodes"]) if node["name"] in names]
+    ends = [at for at, node in enumerate(nodes) if node["name"] in names]
     if not ends:
         raise FerlibError(
             f"{network.name} declares no features that it could be cut at, so that its first "
             "layers cannot be frozen.\nName them with register(..., features=(...))"
         )
-    body = graph.get_internals()[known["nodes"][ends[-1]]["name"] + "_output"]
-    known["nodes"][ends[-1]] = {"op": "null", "name": "features", "inputs": []}
-    head = mx.sym.load_json(json.dumps(known))
-    if "data" in head.list_inputs():
-        raise FerlibError(
-            f"{network.name}'s answer is made of more than its features {network.features[-1]}: "
-            "what comes before them cannot be frozen"
-        )
-    return body, head
+    return cut(graph, ends[-1], network.name)
 
 
 def with_features(graph: Any) -> Any:
@@ -101,5 +94,5 @@ def with_features(graph: Any) -> Any:
     source = nodes[last["inputs"][0][0]]
     while source["op"] == "Dropout":
         source = nodes[source["inputs"][0][0]]
-    features = graph.get_internals()[source["name"] + "_output"]
+    features = graph.get_internals()[output(source)]
     return mx.sym.Group([graph, mx.sym.Flatten(features)])

@@ -89,11 +89,7 @@ class Run:
         self.taught: np.ndarray | None = None  # the teachers' answers, float32 (N, K)
         views = recipe.teacher_views
         self.teachers = teachers.load_teachers(recipe, ctx[0], self.classes) if views else []
-        self.net = registry.create(self.network, ctx=ctx, seed=recipe.seed)
-        if recipe.start == imagenet.START:
-            imagenet.take_over(self.net, self.network)
-        elif recipe.start:
-            store.take_over(self.net, recipe.start, self.classes)
+        self.net = self._begun()
         self.graphs = for_training(self.net, self.network, recipe, ctx)
         self.loss = VoteLoss(recipe.scheme)
         self.loss.hybridize()
@@ -105,6 +101,15 @@ class Run:
         self.kept: dict[str, Any] = dict(self.average.values) if self.average else {}
         if self.centres:
             self.kept["centres"] = self.centres.values
+
+    def _begun(self) -> gluon.nn.HybridSequential:
+        """The net with the weights that it learns from: chance's, or those of the start."""
+        net = registry.create(self.network, ctx=self.ctx, seed=self.recipe.seed)
+        if self.recipe.start == imagenet.START:
+            imagenet.take_over(net, self.network)
+        elif self.recipe.start:
+            store.take_over(net, self.recipe.start, self.classes)
+        return net
 
     def _average(self) -> Average:
         """Of all that changes: what is frozen is its own mean, but for the rounding."""

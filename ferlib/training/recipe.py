@@ -70,10 +70,11 @@ class Recipe:
             )
         if self.teacher_views and not self.teacher:
             raise FerlibError("teacher views without a teacher: name one as well (--teacher)")
-        self._check_more()
+        self._check_numbers()
+        self._check_freeze()
 
-    def _check_more(self) -> None:
-        """FerlibError where one of the last options is no number for it, or does not go along."""
+    def _check_numbers(self) -> None:
+        """FerlibError where what stands beside a plain training is no number for it."""
         for name, below in {"smoothing": 1, "average": 1, "mixup": inf, "centre": inf}.items():
             value = getattr(self, name)
             if not 0 <= value < below:
@@ -84,6 +85,9 @@ class Recipe:
                     f"the scheme multi-target accepts some emotions whole, {name} needs shares: "
                     f"choose another scheme, or leave out {name}"
                 )
+
+    def _check_freeze(self) -> None:
+        """FerlibError where there is nothing to freeze, or options do not go along."""
         if self.freeze not in FREEZES:
             raise FerlibError(f"unknown freeze {self.freeze!r}: expected features, or none")
         if self.freeze and not self.start:

@@ -3,12 +3,12 @@
     found = tune(learn, valid, Recipe(epochs=8), {"lr": {"low": 0.02, "high": 0.8, "log": True}})
     found.recipe  # the best one's
 
-Settings are drawn by a tree-structured Parzen estimator (Bergstra et al. 2011), the first ten at
-random. From the middle of its epochs on a trial is ended where the best figure that it has shown
-is worse than the median of the finished trials at that epoch. Not by Hyperband: its brackets share
-the trials among themselves, and each would need more of them than an evening has. Not before the
-middle: while the rate is high a figure jumps (three seeds of one recipe read 38, 56 and 66 % after
-epoch 4 of 24: results/schemes).
+The first trial is the recipe as it is, nine are drawn at random, and what follows by a
+tree-structured Parzen estimator (Bergstra et al. 2011). From the middle of its epochs on a trial is
+ended where the best figure that it has shown is worse than the median of the finished trials at
+that epoch. Not by Hyperband: its brackets share the trials among themselves, and each would need
+more of them than an evening has. Not before the middle: while the rate is high a figure jumps
+(three seeds of one recipe read 38, 56 and 66 % after epoch 4 of 24: results/schemes).
 
 All chance comes from the recipe's seed and the number of trials before: what comes next follows
 from their results, not from whether the search was interrupted.

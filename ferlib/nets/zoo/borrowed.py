@@ -69,8 +69,8 @@ def stages(counts: Sequence[int]) -> tuple[str, ...]:
     return tuple(f"resnetv10_stage{stage}_activation{count - 1}" for stage, count in names)
 
 
-NARROW = (64, 64, 128, 256, 512)
-EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)
+NARROW = (64, 64, 128, 256, 512)  # channels of the stem and of four stages
+EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)  # blocks in each stage
 
 
 @register("resnet18", size=48, features=stages(EIGHTEEN), note="ResNet18 (He et al. 2016)")

@@ -10,10 +10,12 @@ from typing import Any
 
 from ferlib import runtime
 from ferlib.nets.registry import Net, register
-from ferlib.nets.zoo.borrowed import gluoncv, head, stem
+from ferlib.nets.zoo.borrowed import NARROW, THIRTY_FOUR, gluoncv, head, stem
 
 runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
+
+DEPTHS = (4, 3, 2, 1)  # levels of each stage's mask
 
 
 class Mask(HybridBlock):
@@ -65,20 +67,18 @@ def _upwards(old: int, new: int) -> nn.HybridSequential:
 @register(
     "resmasking",
     size=48,
-    features=tuple(f"mask{stage}_out" for stage in range(4)),
+    features=tuple(f"mask{stage}_out" for stage in range(len(DEPTHS))),
     any_size=False,
     note="ResNet34 with a U-Net's mask over each stage (Pham et al. 2020), 138 M",
 )
 def resmasking(net: Net) -> Iterator[HybridBlock]:
     """The stem, then a stage of ResNet34 and its mask, four times."""
     zoo = gluoncv("resnet")
-    widths = (64, 64, 128, 256, 512)
-    model = zoo.ResNetV1(zoo.BasicBlockV1, (3, 4, 6, 3), widths, last_gamma=True)
-    yield from stem(net, 64)
+    model = zoo.ResNetV1(zoo.BasicBlockV1, THIRTY_FOUR, NARROW, last_gamma=True)
+    yield from stem(net, NARROW[0])
     yield nn.MaxPool2D(3, 2, 1)
-    for stage, width, depth in zip(
-        list(model.features)[4:8], widths[1:], (4, 3, 2, 1), strict=True
-    ):
+    stages = list(model.features)[4:8]
+    for stage, width, depth in zip(stages, NARROW[1:], DEPTHS, strict=True):
         yield stage
         yield Mask(width, depth)
     yield from head(net, 0.4)

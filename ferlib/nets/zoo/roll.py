@@ -24,6 +24,7 @@ WIDTHS = (16, 24, 40, 56)  # channels of its convolutions
     note="the roll of a head, its classes angles in degrees: four convolutions, 0.04 M",
 )
 def layers(net: Net) -> Iterator[HybridBlock]:
+    """Convolution, BatchNorm, ReLU, four times; halved by strides at first, then by pooling."""
     channels = net.channels
     for width in WIDTHS:
         first = channels == net.channels  # strides, where pooling would take most of the time

@@ -1,0 +1,135 @@
+"""What commands that train have in common: their data, their recipe, and the options for both."""
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from dataclasses import fields, replace
+from typing import Any
+
+from ferlib.cli.arguments import (
+    PROTOCOLS,
+    add_folders,
+    add_source,
+    amount,
+    number,
+    seed,
+    share,
+)
+from ferlib.data.labels import SCHEMES
+from ferlib.nets.places import find_weights, stored_files
+
+IMAGENET = "imagenet"  # instead of a prefix of weights
+
+# What loads MXNet is imported where it runs: `ferlib --help` must not wait for it.
+
+
+def recipe(args: Namespace) -> Any:
+    """The `training.Recipe` that the options ask for, with what --recipe's file has beside.
+
+    FerlibError for what does not exist, before any data is read.
+    """
+    from ferlib import training
+
+    given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
+    given["teacher"] = None if args.teacher is None else tuple(map(_stored, args.teacher))
+    given["start"] = args.start if args.start in (None, IMAGENET) else _stored(args.start)
+    for name in ("teacher_share", "teacher_views"):
+        if getattr(args, name) is not None and not args.teacher:
+            args.refuse(f"--{name.replace('_', '-')} needs --teacher")
+    base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
+    found = replace(base, **{key: value for key, value in given.items() if value is not None})
+    network = found.network()
+    if found.start == IMAGENET:
+        from ferlib.nets import imagenet
+
+        imagenet.check(network)
+    return found
+
+
+def _stored(weights: str) -> str:
+    """The prefix of weights that are there."""
+    prefix = find_weights(weights)
+    stored_files(prefix)
+    return str(prefix)
+
+
+def splits(args: Namespace, size: int, channels: int) -> list:
+    """What to learn from and what to judge by: two `Dataset`, their pictures framed as faces.
+
+    `size` and `channels` are those of the net that is to see them. What is left out is printed.
+    """
+    from ferlib.data.fer2013 import Fer2013
+    from ferlib.data.sources import DRAWN, open_data
+
+    names = dict(args.map or ()) or None
+    data = open_data(DRAWN if args.sample else args.data, names, args.own_classes)
+    own = args.labels == "fer2013"
+    if own and (args.protocol or not isinstance(data, Fer2013)):
+        args.refuse("--labels fer2013 is for FER2013 itself, without --protocol")
+    if isinstance(data, Fer2013):
+        if own:
+            return [data.labelled("train", args.without_duplicates), data.labelled("valid")]
+        protocol = args.protocol or PROTOCOLS[0]
+        learn = data.split("train", protocol, "usable", args.without_duplicates)
+        return [learn, data.split("valid", protocol)]
+    if args.protocol or args.without_duplicates:
+        args.refuse("--protocol and --without-duplicates are for FER2013 with its votes")
+    return _framed(data, {"size": size, "channels": channels, "faces": args.faces})
+
+
+def _framed(data: Any, how: dict[str, Any]) -> list:
+    """The faces of both splits; tells how many pictures are left out, and why."""
+    from ferlib.faces.framing import framed
+
+    parts = [framed(data.split(split), **how) for split in ("train", "valid")]
+    left_out = {one for part in parts for one in (*part.skipped, *part.damaged)}
+    for reason, count in sorted(Counter(reason for _, reason in left_out).items()):
+        print(f"left out: {count} x {reason}")
+    return parts
+
+
+def add_data(command: ArgumentParser) -> None:
+    """Which pictures and labels."""
+    add_source(command)
+    add = command.add_argument
+    add("--protocol", choices=PROTOCOLS, help=f"FER2013's votes (default: {PROTOCOLS[0]})")
+    about = "FER+'s votes for eight emotions, or FER2013's own labels, one of seven a picture"
+    add("--labels", choices=("ferplus", "fer2013"), default="ferplus", help=about)
+    add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
+    add_folders(command)
+
+
+def add_recipe(command: ArgumentParser) -> None:
+    """The settings that a training most often changes."""
+    add = command.add_argument_group("recipe").add_argument
+    about = "best.json of `ferlib tune`, or a net's JSON: settings that other options change"
+    add("--recipe", metavar="FILE", help=about)
+    add("--net", help="see `ferlib models` (default: vgg13lean)")
+    about = "the pictures are RGB, not gray"
+    add("--rgb", dest="channels", action="store_const", const=3, help=about)
+    add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
+    add("--epochs", type=number, help="passes over the pictures (default: 32)")
+    add("--batch-size", type=number, help="pictures in one step (default: 128)")
+    add("--lr", type=amount, help="its peak (default: 0.2; without BatchNorm try a tenth)")
+    add("--weight-decay", type=amount, help="pulls weights to zero (default: 0.0005)")
+    add("--optimiser", choices=("nag", "sgd", "adam"), help="default: nag; adam wants --lr 0.001")
+    add("--schedule", choices=("cosine", "linear", "constant"), help="default: cosine")
+    about = "start with pictures of full size too; slower"
+    add("--full-size", dest="grow", action="store_const", const=(), help=about)
+    about = "stop when the validation loss has not become better for so many epochs"
+    add("--patience", type=number, metavar="N", help=about)
+    add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
+    precisions = ("auto", "float32", "bfloat16")
+    add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")
+
+
+def add_teacher(command: ArgumentParser) -> None:
+    """Nets that are learnt from."""
+    add = command.add_argument_group("other nets").add_argument
+    about = f"weights of the same net to go on from; {IMAGENET}: gluoncv's, with --rgb"
+    add("--start", metavar="PREFIX", help=about)
+    about = "keep the layers up to the features as they are in --start; what comes after learns"
+    add("--freeze", choices=("features",), help=about)
+    add("--teacher", nargs="+", metavar="PREFIX", help="nets whose mean answers are learnt too")
+    add("--teacher-share", type=share, help="of the targets, the rest are votes (default: 0.5)")
+    about = "at full size the teachers, in turns, answer for each picture as augmented; slower"
+    add("--teacher-views", action="store_true", default=None, help=about)
