@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 from command import ferlib, mistake, no_file_larger_than
@@ -20,7 +21,7 @@ from ferlib import nets
 from ferlib.errors import FerlibError
 from ferlib.faces.roll import Upright
 from ferlib.nets.places import int8_file, weight_files
-from ferlib.serving import archive
+from ferlib.serving import archive, server
 
 PACKAGE = ROOT / "ferlib"
 
@@ -386,3 +387,20 @@ def test_what_java_alone_would_see_is_not_copied(mar, tmp_path):
     (tmp_path / "two.mar").write_bytes(front + mar.read_bytes())
     archive.copy(tmp_path / "two.mar", tmp_path / "copy.mar")
     assert digest(tmp_path / "copy.mar") == digest(mar)
+
+
+@pytest.mark.parametrize("change", [None, "altered", "fewer"])
+def test_an_archive_of_another_version_is_served_and_told(mar, tmp_path, monkeypatch, change):
+    one = "ferlib/nets/answer.py"
+    drop, add = (one if change else None), (one, b"# older") if change == "altered" else None
+    old = tmp_path / "model_store" / "fer.mar"
+    old.parent.mkdir()
+    old.write_bytes(rewritten(mar, drop, add))
+    assert archive.is_of_another_version(old) == (change is not None)
+    started = SimpleNamespace(address="a", port=1, logs="l")
+    monkeypatch.setattr(server, "start", lambda *args, **how: started)
+    monkeypatch.chdir(tmp_path)
+    for words in ((), ("--archive", old)):
+        said = ferlib("serve", *words).stdout
+        assert ("packed by another version" in said) == (change is not None)
+    assert "packed by" not in ferlib("serve", "--weights", "any").stdout  # packed on the spot

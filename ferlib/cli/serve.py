@@ -17,12 +17,18 @@ def pack(args: Namespace) -> dict:
 
 
 def serve(args: Namespace) -> dict:
-    from ferlib.serving import server
+    from ferlib.serving import archive, server
 
     if args.archive and args.prior:
         args.refuse("--prior does not go with --archive: give it to `ferlib pack`")
     told = args.weights, args.workers, args.threads, args.metrics, args.rate
     how = server.How(*told, prior=args.prior)
+    packed = server.archive_for(args.archive, how)
+    if packed is not None and archive.is_of_another_version(packed):
+        print(
+            f"{packed} was packed by another version of ferlib, and answers by that one: "
+            f"to pack it anew, `ferlib pack --out {packed}`"
+        )
     print("starting Multi Model Server: a few seconds", flush=True)
     started = server.start(args.archive, args.port, how=how)
     print(f"serving {started.address}\nlogs: {started.logs}", flush=True)

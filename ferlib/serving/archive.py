@@ -113,15 +113,20 @@ def _checked_net(prefix: Path) -> list[Path]:
 
 def _members(description: str, files: dict[str, Path]) -> dict[str, bytes]:
     """Name in the archive -> contents."""
+    members = {_MANIFEST: _manifest(description)} | _code()
+    return members | {name: path.read_bytes() for name, path in files.items()}
+
+
+def _code() -> dict[str, bytes]:
+    """The members that are this ferlib's own: the handler, and what it needs."""
     package = Path(__file__).parents[1]
-    members = {_MANIFEST: _manifest(description)}
-    members[HANDLER] = (package / "serving" / "handler.py").read_bytes()
+    members = {HANDLER: (package / "serving" / "handler.py").read_bytes()}
     for pattern in MODULES:
         for path in package.glob(pattern):
             name = path.relative_to(package).as_posix()
             if name not in NOT_SERVED:
                 members[f"ferlib/{name}"] = path.read_bytes()
-    return members | {name: path.read_bytes() for name, path in files.items()}
+    return members
 
 
 def _manifest(name: str) -> bytes:
@@ -155,6 +160,13 @@ def check(mar: str | Path) -> None:
         damaged = packed.testzip()
         if damaged:
             raise _Unfit(f"{damaged} is damaged")
+
+
+def is_of_another_version(mar: str | Path) -> bool:
+    """Whether the copy of ferlib in an archive is another one than this. Raises as `check` does."""
+    with _opened(Path(mar)) as packed:
+        names = [name for name in packed.namelist() if name.endswith(".py")]
+        return {name: packed.read(name) for name in names} != _code()
 
 
 def copy(mar: str | Path, out: str | Path) -> None:

@@ -48,6 +48,7 @@ SETTINGS = {  # what config.properties says, with its reasons; the addresses are
     "-XX:+ExitOnOutOfMemoryError -XX:TieredStopAtLevel=1 -Dhttp.proxyHost=127.0.0.1 "
     "-Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.nonProxyHosts=",
 }
+STORED = Path("model_store/fer.mar")  # served where no archive is named
 _LOGS = Path(__file__).with_name("log4j2.xml")
 
 
@@ -99,6 +100,15 @@ def start(
         if how.metrics is not None:
             _check_port(how.metrics)
         return _start(mar, port, timeout, how, java)
+
+
+def archive_for(mar: str | Path | None, how: How) -> Path | None:
+    """The archive that `start` would serve; None where it would pack one on the spot."""
+    if how.weights is not None or how.prior is not None:
+        return None
+    if mar is None and not STORED.is_file():
+        return None
+    return Path(mar or STORED)
 
 
 def _start(mar, port: int, timeout: float, how: How, java: Path) -> Server:
@@ -187,11 +197,11 @@ def _short_folder() -> str:
 
 def _fill(folder: Path, mar, how: How, workers: int) -> None:
     """The archive and the settings. Both addresses are sockets in the folder: no one else's."""
-    named = how.weights is not None or how.prior is not None
-    if named or (mar is None and not Path("model_store/fer.mar").is_file()):
+    packed = archive_for(mar, how)
+    if packed is None:
         archive.pack(how.weights, folder / f"{NAME}.mar", how.prior)
     else:
-        archive.copy(Path(mar or "model_store/fer.mar"), folder / f"{NAME}.mar")
+        archive.copy(packed, folder / f"{NAME}.mar")
     settings = SETTINGS | {
         "inference_address": f"unix:{folder}/http.sock",
         "management_address": f"unix:{folder}/management.sock",
