@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,13 +72,15 @@ def _reply(request, context, index: int) -> str:
 
 def _answer(request) -> tuple[int, dict]:
     """(HTTP status, what to say) for one request."""
+    assert _recognizer is not None  # `handle` has loaded it
+    recognizer = _recognizer
+    return answered(lambda: answer(recognizer, *payload(request)))
+
+
+def answered(work: Callable[[], tuple[int, dict]]) -> tuple[int, dict]:
+    """What `work` gives: (HTTP status, what to say). Where it fails, that is said as well."""
     try:
-        assert _recognizer is not None  # `handle` has loaded it
-        pictures, listed = _payload(request)
-        answers = _Request(_recognizer, pictures).answers()
-        if listed:
-            return 200, {"model": _recognizer.name, "pictures": answers}
-        return (400 if "error" in answers[0] else 200), answers[0]
+        return work()
     except FerlibError as error:
         return 400, _refused(error)
     except MemoryError:
@@ -89,13 +91,26 @@ def _answer(request) -> tuple[int, dict]:
         return 500, _error("internal", "the server failed on this picture; its log says how")
 
 
+def answer(
+    recognizer: Recognizer, pictures: Sequence[bytes | FerlibError], listed: bool
+) -> tuple[int, dict]:
+    """(HTTP status, what to say) for what `payload` gives."""
+    answers = _Request(recognizer, pictures).answers()
+    if listed:
+        return 200, {"model": recognizer.name, "pictures": answers}
+    return (400 if "error" in answers[0] else 200), answers[0]
+
+
 def _error(code: str, message: str) -> dict:
     _numbers.error(code)
     return {"error": {"code": code, "message": " ".join(message.split())}}
 
 
-def _payload(request: dict) -> tuple[list[bytes | FerlibError], bool]:
-    """The pictures of a request, and whether it is a list of them, if only of one."""
+def payload(request: dict) -> tuple[list[bytes | FerlibError], bool]:
+    """The pictures of a request {field: bytes}, and whether it is a list of them, if only of one.
+
+    FerlibError where it has none, too many, or JSON of another shape.
+    """
     values = [value for name, value in request.items() if FIELD.fullmatch(name)]
     if not values:
         raise FerlibError(

@@ -32,7 +32,7 @@ def split(body: bytes) -> list[bytes | FerlibError] | None:
     if body.startswith(_MARK):
         return _checked(list(_joined(memoryview(body)[len(_MARK) :])))
     if body[:64].lstrip(b" \t\r\n")[:1] in (b"[", b"{"):  # no picture begins so
-        return _checked([_decoded(text) for text in _listed(body)])
+        return _checked([decoded(text) for text in _listed(body)])
     return None
 
 
@@ -77,7 +77,8 @@ def _listed(body: bytes) -> list[str]:
     return found
 
 
-def _decoded(text: str) -> bytes | FerlibError:
+def decoded(text: str) -> bytes | FerlibError:
+    """The bytes of a base64 text, or what is wrong with it."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
