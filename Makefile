@@ -17,7 +17,7 @@ export HOME := $(CURDIR)/build/home
 $(shell mkdir -p build/home)
 endif
 
-.PHONY: help setup tutorial book test quick lab serve stop bench speedrun pythons light colab lint format clean
+.PHONY: help setup tutorial book test quick lab serve stop bench speedrun pythons light lambda colab lint format clean
 
 help:
 	@echo "make tutorial   run every chapter and solution on drawn faces, then serve, ask and stop"
@@ -31,6 +31,7 @@ help:
 	@echo "make speedrun   train against the clock, on the real data in FERLIB_DATA"
 	@echo "make pythons    try ferlib on every Python and NumPy found on this machine"
 	@echo "make light      try ferlib without MXNet, from a wheel, on every Python from 3.10 on"
+	@echo "make lambda     put the package for AWS Lambda together: build/lambda"
 	@echo "make colab      run the chapters from a wheel, with Colab's Python and versions"
 	@echo "make lint       check style, types and imports;  make format  mends the style"
 	@echo "make setup      make .venv and install the pinned packages (the others do it when needed)"
@@ -67,7 +68,7 @@ stop:
 	@test ! -x $(PY) || $(PY) -m ferlib.cli stop
 
 bench: setup
-	@set -e; for name in parse augment workers crop detector engines runtimes step latency precision video robust serving endurance fuzz; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done; $(PY) experiments/pages.py
+	@set -e; for name in parse augment workers crop detector engines runtimes step latency precision video robust serving endurance fuzz function; do echo "benchmarks/$$name.py"; $(PY) benchmarks/$$name.py; done; $(PY) experiments/pages.py
 
 speedrun: setup
 	@$(PY) experiments/speedrun.py
@@ -77,6 +78,9 @@ pythons: setup
 
 light: setup
 	@$(PY) scripts/try_light.py
+
+lambda: setup
+	@$(PY) deploy/lambda/pack.py
 
 colab: setup
 	@$(PY) scripts/try_colab.py $(CHAPTER)

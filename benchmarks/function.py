@@ -1,0 +1,248 @@
+"""The function for AWS Lambda, by AWS's own client: size, start, time, memory, the same answers.
+
+    FERLIB_DATA=... python benchmarks/function.py [--turns 15] [--events 2000] [--print]
+
+The package is built as deploy/lambda/pack.py does it, and run in a process in which nothing else
+can be imported, with the runtime API of Lambda emulated on loopback (lambda_api.py). `start_s` is
+from an empty process to its first answer, files read before. An event's time is from its going out
+to its answer's coming in, beside Recognizer's own in the same package and Python, in turns; a ratio
+is of one turn. Memory is the process's after WARM events and at the end, one in five of them bad.
+The answers on 200 of FER2013's validation faces and on the photographs of benchmarks/photos are
+held against those of the server's handler with MXNet in float32. Writes results/function.json.
+"""
+
+import argparse
+import base64
+import io
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+from conditions import ROOT, conditions, plainly, spread, write
+from lambda_api import BARE, Lambda
+from photos import fetch
+from PIL import Image
+from skimage import data
+from tqdm import tqdm
+
+sys.path[:0] = [str(ROOT / "deploy" / "lambda"), str(ROOT / "scripts")]
+import pack  # noqa: E402
+import try_pythons  # noqa: E402
+
+STARTS = 9
+CALLS = 10  # a turn
+WARM = 300  # events until when the memory may still grow
+FACES = 200  # of the validation split
+# Recognizer's own time, in a process with nothing but the package.
+OWN = """
+import sys; sys.path.insert(0, ".")
+import time
+from ferlib import Recognizer
+fer = Recognizer("model_store/ferplus.onnx", detector="model_store/faces.onnx")
+picture = open(sys.argv[1], "rb").read()
+fer(picture)
+print("ready", flush=True)
+for line in sys.stdin:
+    began = time.perf_counter()
+    for _ in range(int(line)):
+        fer(picture)
+    print((time.perf_counter() - began) / int(line), flush=True)
+"""
+
+
+def encoded(picture: np.ndarray, kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind, quality=90)
+    return buffer.getvalue()
+
+
+def direct(picture: bytes) -> dict:
+    return {"image": base64.b64encode(picture).decode()}
+
+
+def over_http(picture: bytes) -> dict:
+    context = {"http": {"method": "POST", "path": "/", "protocol": "HTTP/1.1"}}
+    fields = {"headers": {"content-type": "image/jpeg"}, "requestContext": context}
+    body = {"body": base64.b64encode(picture).decode(), "isBase64Encoded": True}
+    return {"version": "2.0", "rawPath": "/"} | fields | body
+
+
+EVENTS = {"direct": direct, "over HTTP": over_http}
+
+
+# ---------------------------------------------------------------- time
+
+
+class Own:
+    """Recognizer in a process of its own, asked alone when it is its turn."""
+
+    def __init__(self, package: Path, python: str, picture: Path):
+        command = [python, "-S", "-c", OWN, str(picture)]
+        pipes: dict = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, cwd=package, env=BARE, **pipes)
+        self._line()
+
+    def seconds(self, calls: int) -> float:
+        self._process.stdin.write(f"{calls}\n")
+        self._process.stdin.flush()
+        return float(self._line())
+
+    def _line(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("function: Recognizer's process ended; see above")
+        return line
+
+    def end(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def start(package: Path, python: str, event: dict) -> float:
+    """Seconds from an empty process to its first answer."""
+    began = time.perf_counter()
+    with Lambda(package, python) as function:
+        told = function.ask(event)
+        seconds = time.perf_counter() - began
+    if told.kind != "response":
+        raise SystemExit(f"function: {told.body.decode()}")
+    return seconds
+
+
+def warm(package: Path, python: str, picture: bytes, turns: int) -> dict:
+    """ms of an event and of Recognizer's own call, and how many times as long the event takes."""
+    with tempfile.TemporaryDirectory() as folder, Lambda(package, python) as function:
+        file = Path(folder, "picture.jpg")
+        file.write_bytes(picture)
+        own = Own(package, python, file)
+        spent: dict[str, list[float]] = {name: [] for name in ("Recognizer", *EVENTS)}
+        for _ in tqdm(range(turns), desc="turns", unit="turn", disable=None):
+            spent["Recognizer"].append(own.seconds(CALLS))
+            for name, event in EVENTS.items():
+                some = [function.ask(event(picture)).seconds for _ in range(CALLS)]
+                spent[name].append(statistics.fmean(some))
+        own.end()
+    report: dict = {"ms": {n: round(1000 * statistics.median(s), 2) for n, s in spent.items()}}
+    for name in EVENTS:
+        pairs = zip(spent[name], spent["Recognizer"], strict=True)
+        report[f"times, {name}"] = spread([mine / theirs for mine, theirs in pairs])
+    return report
+
+
+# ---------------------------------------------------------------- memory
+
+
+def mixed(picture: bytes) -> Iterator[dict | bytes]:
+    """Good events of all forms and sizes, and one bad one in five, without end."""
+    sizes = [encoded(data.astronaut()[: 512 - 40 * step, 40 * step :]) for step in range(6)]
+    good = [event(one) for one in (picture, *sizes) for event in EVENTS.values()]
+    bad = [b"{", {"image": "?"}, {"url": "http://127.0.0.1/"}, direct(picture[:3000]), [5]]
+    for number in itertools.count():
+        yield good[number % len(good)] if number % 5 else bad[number // 5 % len(bad)]
+
+
+def memory(package: Path, python: str, picture: bytes, events: int) -> dict:
+    """MB after WARM events and at the end, and the curve between."""
+    curve: dict[int, float] = {}
+    with Lambda(package, python) as function:
+        process = psutil.Process(function.process.pid)
+        some = itertools.islice(mixed(picture), events)
+        for number, event in enumerate(tqdm(some, "events", events, disable=None), 1):
+            function.ask(event)
+            if number % 100 == 0:
+                curve[number] = round(process.memory_info().rss / 1e6, 1)
+    warm, end = curve[min(WARM, max(curve))], curve[max(curve)]
+    return {"mb_warm": warm, "mb_end": end, "growth": round(end / warm - 1, 4), "mb": curve}
+
+
+# ---------------------------------------------------------------- the same answers
+
+
+def pictures(kind: str) -> Iterator[bytes]:
+    """FACES validation faces, or the photographs in their sizes."""
+    from ferlib.data import fer2013
+    from ferlib.files import cache_folder
+
+    if kind == "validation faces":
+        valid = fer2013.load().split("valid")
+        rows = np.linspace(0, len(valid) - 1, FACES).astype(int)
+        yield from (encoded(one, "PNG") for one in valid.array(48)[rows])
+        return
+    folder = cache_folder() / "photos" / "photographs"
+    fetch.fetch(folder)
+    known = fetch.truth()
+    for size, one in itertools.product(known["sizes"], known["photographs"]):
+        yield (folder / str(size) / f"{one['name']}.jpg").read_bytes()
+
+
+def parity(package: Path, python: str, kind: str) -> dict:
+    """How far the function's answers lie from those of the server's handler."""
+    import ferlib
+    from ferlib.serving import handler
+
+    mxnet = ferlib.Recognizer(precision="float32", engine="mxnet")
+    counts = Counter()  # "read": faces, and whole pictures without one
+    largest = 0.0
+    with Lambda(package, python) as function:
+        for picture in tqdm(list(pictures(kind)), kind, disable=None):
+            theirs, mine = handler.read(mxnet, picture), function.ask(direct(picture)).answer
+            faces = list(zip(theirs["faces"], mine["faces"], strict=False))
+            counts["pictures"] += 1
+            counts["faces"] += len(theirs["faces"])
+            counts["other faces"] += len(theirs["faces"]) != len(mine["faces"])
+            counts["same box"] += sum(a["box"] == b["box"] for a, b in faces)
+            if "whole_picture" in theirs and "whole_picture" in mine:
+                faces = [(theirs["whole_picture"], mine["whole_picture"])]
+            counts["read"] += len(faces)
+            counts["same emotion"] += sum(a["emotion"] == b["emotion"] for a, b in faces)
+            apart = [
+                abs(a["scores"][name] - b["scores"][name]) for a, b in faces for name in a["scores"]
+            ]
+            largest = max(largest, *apart)
+    return dict(counts) | {"largest": float(f"{largest:.1e}")}
+
+
+# ---------------------------------------------------------------- all of it
+
+
+@plainly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--events", type=int, default=2000, help="for the memory")
+    parser.add_argument("--print", action="store_true", help="only print, for a try")
+    args = parser.parse_args()
+    found = try_pythons.find(pack.PYTHON)
+    version = pack.PYTHON if found else ".".join(map(str, sys.version_info[:2]))
+    python, picture = found or sys.executable, encoded(data.astronaut())
+    command = f"python benchmarks/function.py --turns {args.turns} --events {args.events}"
+    with tempfile.TemporaryDirectory() as name:
+        package = Path(name, "package")
+        pack.assemble(package, version, "x86_64", container=True)
+        parts = pack.sizes(package)
+        report: dict = {"conditions": conditions(command, package_python=version)}
+        report["mb"] = {name: round(mb, 1) for name, mb in parts.most_common(6)}
+        report["mb"]["in all"] = round(parts.total(), 1)
+        start(package, python, direct(picture))  # the files are read once
+        spent = [start(package, python, direct(picture)) for _ in range(STARTS)]
+        report["start_s"] = {"median": statistics.median(spent), "longest": max(spent)}
+        report["start_s"] = {key: round(value, 2) for key, value in report["start_s"].items()}
+        report |= warm(package, python, picture, args.turns)
+        report["memory"] = memory(package, python, picture, args.events)
+        kinds = ["photographs", *["validation faces"] * ("FERLIB_DATA" in os.environ)]
+        report["apart"] = {kind: parity(package, python, kind) for kind in kinds}
+    print(json.dumps(report, indent=1)) if args.print else write("function", report)
+
+
+if __name__ == "__main__":
+    main()
