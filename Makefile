@@ -17,7 +17,7 @@ export HOME := $(CURDIR)/build/home
 $(shell mkdir -p build/home)
 endif
 
-.PHONY: help setup tutorial book test quick lab serve stop bench speedrun pythons light lambda colab lint format clean
+.PHONY: help setup tutorial book test quick lab web serve stop bench speedrun pythons light lambda colab lint format clean
 
 help:
 	@echo "make tutorial   run every chapter and solution on drawn faces, then serve, ask and stop"
@@ -25,6 +25,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make quick      run the quick ones: under a minute"
 	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make web        build the browser page and give it out on this machine (PORT=8080)"
 	@echo "make serve      pack the shipped weights and serve them (PORT=8080)"
 	@echo "make stop       stop the server"
 	@echo "make bench      run the benchmarks and write results/"
@@ -59,6 +60,9 @@ quick: setup
 
 lab: setup
 	@$(PY) -m jupyter lab notebooks
+
+web: setup
+	@$(PY) -m ferlib.cli web --port $(PORT)
 
 serve: setup
 	@$(PY) -m ferlib.cli pack

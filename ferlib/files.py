@@ -43,7 +43,7 @@ def whole_files(*paths) -> Iterator[list[Path]]:
         for path in partial:
             with contextlib.suppress(OSError):
                 path.unlink()
-        for folder in made:
+        for folder in sorted(made, key=lambda one: len(one.parts), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         if isinstance(error, OSError):

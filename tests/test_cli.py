@@ -19,7 +19,7 @@ from ferlib.nets.places import weight_files
 INFO = nets.Info(network="vgg-tiny")
 COMMANDS = (
     *("prepare", "train", "quantize", "evaluate", "predict", "explain"),
-    *("pack", "serve", "stop", "models", "info"),
+    *("pack", "serve", "stop", "web", "models", "info"),
 )
 
 

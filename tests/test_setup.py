@@ -222,6 +222,7 @@ def wheel_folder(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "ferlib", source / "ferlib")
     shutil.copytree(ROOT / "results", source / "results")
+    shutil.copytree(ROOT / "deploy" / "web", source / "deploy" / "web")
     (source / "model_store").mkdir()
     for name in [*files_below(ROOT / "model_store"), "fer.mar"]:
         (source / "model_store" / name).write_bytes(b"some bytes")
@@ -242,6 +243,7 @@ def test_code_and_weights_travel_in_the_wheel_and_archives_do_not(wheel_folder):
     figures = {name for name in files_below(ROOT / "results") if not name.endswith(".png")}
     wanted = files_below(ROOT / "ferlib") | {f"model_store/{name}" for name in weights}
     wanted |= {f"results/{name}" for name in figures}
+    wanted |= {f"web/{name}" for name in files_below(ROOT / "deploy" / "web")}
     assert files_below(wheel_folder / "ferlib") == wanted
     information = f"ferlib-{ferlib.__version__}.dist-info"
     assert {path.name for path in wheel_folder.iterdir()} == {"ferlib", information}

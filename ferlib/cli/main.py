@@ -5,7 +5,7 @@ import os
 import sys
 
 from ferlib import __version__
-from ferlib.cli import bench, export, learn, measure, models, read, serve, tune
+from ferlib.cli import bench, export, learn, measure, models, read, serve, tune, web
 from ferlib.cli.arguments import Parser
 from ferlib.errors import FerlibError
 
@@ -43,7 +43,7 @@ def _parser() -> Parser:
     parser = Parser(prog="ferlib", description=__doc__)
     parser.add_argument("--version", action="version", version=f"ferlib {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (learn, models, tune, measure, bench, read, export, serve):
+    for group in (learn, models, tune, measure, bench, read, export, serve, web):
         group.add_commands(commands)
     return parser
 

@@ -50,7 +50,7 @@ def write(
         places["example.py"].write_bytes(Path(__file__).with_name("hub_example.py").read_bytes())
         places["README.md"].write_text(card(prefix, info), encoding="utf-8")
         if "LICENSE" in places:
-            places["LICENSE"].write_text(_licence())
+            places["LICENSE"].write_text(licence())
     return files
 
 
@@ -194,7 +194,7 @@ What the pictures show and who is in them; where the net fails; what it is meant
 under which licence its weights may be used (`license` on top of this file says other)."""
 
 
-def _licence() -> str:
+def licence() -> str:
     """This project's, in a checkout as in an installed package."""
     file = _ROOT / "LICENSE"
     if file.is_file():

@@ -1,0 +1,40 @@
+// The worker, asked and answered: one promise for each question.
+
+import { Plain } from "./words.js";
+
+export class Asked {
+  /** @param {string | URL} script of the worker */
+  constructor(script) {
+    this.worker = new Worker(script, { type: "module" });
+    this.waiting = new Map();
+    this.count = 0;
+    this.worker.onmessage = ({ data }) => this.answer(data);
+    this.worker.onerror = () => this.lost();
+  }
+
+  /**
+   * @param {string} kind
+   * @param {object} [more]
+   * @param {Transferable[]} [given] what goes over to the worker
+   * @returns {Promise<object>} rejected with a Plain
+   */
+  ask(kind, more = {}, given = []) {
+    const number = (this.count += 1);
+    this.worker.postMessage({ kind, number, ...more }, given);
+    return new Promise((resolve, reject) => this.waiting.set(number, { resolve, reject }));
+  }
+
+  answer({ number, kind, ...told }) {
+    const one = this.waiting.get(number);
+    this.waiting.delete(number);
+    if (kind === "failed") one?.reject(new Plain(told.text));
+    else one?.resolve(told);
+  }
+
+  /** A file of the page is missing, or the browser cannot read it. */
+  lost() {
+    const text = "The page could not be started: load it again, or use a newer browser.";
+    for (const { reject } of this.waiting.values()) reject(new Plain(text));
+    this.waiting.clear();
+  }
+}

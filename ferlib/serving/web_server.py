@@ -1,0 +1,82 @@
+"""A small server for the browser page, for this machine alone."""
+
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from ferlib.errors import FerlibError
+
+HEADERS = {
+    # Nothing may be asked of another host; WebAssembly is all that may be compiled.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+        "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    # Under these two a page may share memory between threads.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # kept, but asked for again, so that a new build is seen
+}
+TYPES = {
+    ".mjs": "text/javascript",
+    ".js": "text/javascript",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Files of one folder, with the headers that the page needs, and no lists of folders."""
+
+    protocol_version = "HTTP/1.1"
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def list_directory(self, path: Any) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_told: Any) -> None:
+        """Nothing: who looks at which picture is no one's business, and the page asks for none."""
+
+
+class Server(ThreadingHTTPServer):
+    """One that says nothing of browsers that go away in the middle of a file."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def server(folder: str | Path, port: int = 0) -> Server:
+    """A server of a built folder on 127.0.0.1, ready for `serve_forever`; port 0: a free one.
+
+    FerlibError where the port is in use.
+    """
+    folder = Path(folder)
+    if not (folder / "index.html").is_file():
+        raise FerlibError(f"{folder} holds no page: `ferlib web --out {folder}` builds one")
+    try:
+        return Server(("127.0.0.1", port), partial(Handler, directory=str(folder)))
+    except PermissionError:
+        raise FerlibError(f"port {port} is for root: choose one above 1023") from None
+    except OSError:
+        raise FerlibError(
+            f"port {port} is in use: choose another with --port", "port_in_use"
+        ) from None
+
+
+def address(one: Server) -> str:
+    """What to open in a browser. By this name the page counts as safe for camera and threads."""
+    return f"http://localhost:{one.server_port}/"
