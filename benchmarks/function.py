@@ -7,8 +7,8 @@ can be imported, with the runtime API of Lambda emulated on loopback (lambda_api
 from an empty process to its first answer, files read before. An event's time is from its going out
 to its answer's coming in, beside Recognizer's own in the same package and Python, in turns; a ratio
 is of one turn. Memory is the process's after WARM events and at the end, one in five of them bad.
-The answers on 200 of FER2013's validation faces and on the photographs of benchmarks/photos are
-held against those of the server's handler with MXNet in float32. Writes results/function.json.
+The answers are held against those of the server's handler (answers.py).
+Writes results/function.json.
 """
 
 import argparse
@@ -16,21 +16,19 @@ import base64
 import io
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import answers
 import numpy as np
 import psutil
 from conditions import ROOT, conditions, plainly, spread, write
 from lambda_api import BARE, Lambda
-from photos import fetch
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
@@ -42,7 +40,6 @@ import try_pythons  # noqa: E402
 STARTS = 9
 CALLS = 10  # a turn
 WARM = 300  # events until when the memory may still grow
-FACES = 200  # of the validation split
 # Recognizer's own time, in a process with nothing but the package.
 OWN = """
 import sys; sys.path.insert(0, ".")
@@ -165,53 +162,6 @@ def memory(package: Path, python: str, picture: bytes, events: int) -> dict:
     return {"mb_warm": warm, "mb_end": end, "growth": round(end / warm - 1, 4), "mb": curve}
 
 
-# ---------------------------------------------------------------- the same answers
-
-
-def pictures(kind: str) -> Iterator[bytes]:
-    """FACES validation faces, or the photographs in their sizes."""
-    from ferlib.data import fer2013
-    from ferlib.files import cache_folder
-
-    if kind == "validation faces":
-        valid = fer2013.load().split("valid")
-        rows = np.linspace(0, len(valid) - 1, FACES).astype(int)
-        yield from (encoded(one, "PNG") for one in valid.array(48)[rows])
-        return
-    folder = cache_folder() / "photos" / "photographs"
-    fetch.fetch(folder)
-    known = fetch.truth()
-    for size, one in itertools.product(known["sizes"], known["photographs"]):
-        yield (folder / str(size) / f"{one['name']}.jpg").read_bytes()
-
-
-def parity(package: Path, python: str, kind: str) -> dict:
-    """How far the function's answers lie from those of the server's handler."""
-    import ferlib
-    from ferlib.serving import handler
-
-    mxnet = ferlib.Recognizer(precision="float32", engine="mxnet")
-    counts = Counter()  # "read": faces, and whole pictures without one
-    largest = 0.0
-    with Lambda(package, python) as function:
-        for picture in tqdm(list(pictures(kind)), kind, disable=None):
-            theirs, mine = handler.read(mxnet, picture), function.ask(direct(picture)).answer
-            faces = list(zip(theirs["faces"], mine["faces"], strict=False))
-            counts["pictures"] += 1
-            counts["faces"] += len(theirs["faces"])
-            counts["other faces"] += len(theirs["faces"]) != len(mine["faces"])
-            counts["same box"] += sum(a["box"] == b["box"] for a, b in faces)
-            if "whole_picture" in theirs and "whole_picture" in mine:
-                faces = [(theirs["whole_picture"], mine["whole_picture"])]
-            counts["read"] += len(faces)
-            counts["same emotion"] += sum(a["emotion"] == b["emotion"] for a, b in faces)
-            apart = [
-                abs(a["scores"][name] - b["scores"][name]) for a, b in faces for name in a["scores"]
-            ]
-            largest = max(largest, *apart)
-    return dict(counts) | {"largest": float(f"{largest:.1e}")}
-
-
 # ---------------------------------------------------------------- all of it
 
 
@@ -239,8 +189,9 @@ def main() -> None:
         report["start_s"] = {key: round(value, 2) for key, value in report["start_s"].items()}
         report |= warm(package, python, picture, args.turns)
         report["memory"] = memory(package, python, picture, args.events)
-        kinds = ["photographs", *["validation faces"] * ("FERLIB_DATA" in os.environ)]
-        report["apart"] = {kind: parity(package, python, kind) for kind in kinds}
+        with Lambda(package, python) as function:
+            ask = lambda png: function.ask(direct(png)).answer  # noqa: E731
+            report["apart"] = answers.apart(lambda png: answers.read(ask(png)))
     print(json.dumps(report, indent=1)) if args.print else write("function", report)
 
 

@@ -7,16 +7,19 @@ one after another, as fast as it takes them, in turns with one and with two thre
 frames in which the detector looks at the whole and those between, in which it looks where the face
 was. Then the page itself follows a camera that films at 60 frames a second. The first answer counts
 from opening the page to the bars of a sample, its files kept by the service worker, in a browser
-that was started anew. Writes results/web.json.
+that was started anew. What the page reads is held against what the server's handler answers with
+the same net (answers.py). Writes results/web.json.
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import answers
 import browser
 import numpy as np
 from conditions import conditions, plainly, write
@@ -117,6 +120,14 @@ def first_answers(driver: Any, address: str, turns: int, place: Path) -> list[fl
     return told
 
 
+def apart(page: Any, address: str) -> dict:
+    """How far the page's answers lie from those of the server's handler."""
+    browser.opened(page, f"{address}?engine=wasm")
+    number = itertools.count()
+    ask = lambda png: browser.read(page, f"{next(number)}.png", png)  # noqa: E731
+    return answers.apart(ask, web.NET)
+
+
 def sizes(folder: Path) -> dict:
     """Bytes of the networks, of the page's own files, and of the runtimes it may load."""
     kinds = {"networks": "models/*.onnx", "code": "**/*.js", "wasm": "ort/*threaded.wasm"}
@@ -149,8 +160,10 @@ def main() -> None:
                         rows.append(frames(page, args.frames, threads))
             report["milliseconds"] = {f"threads: {k}": spent(v) for k, v in several.items()}
             report["live"] = live(driver, address, args.seconds, place)
-            answers = first_answers(driver, address, args.turns, place)
-            report["first_answer_s"] = {"median": statistics.median(answers), "all": answers}
+            spans = first_answers(driver, address, args.turns, place)
+            report["first_answer_s"] = {"median": statistics.median(spans), "all": spans}
+            with browser.chromium(driver) as opened:
+                report["apart"] = apart(opened.new_page(), address)
     write("web", {"conditions": known} | report)
 
 

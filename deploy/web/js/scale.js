@@ -4,6 +4,8 @@
 
 import { even, within } from "./numbers.js";
 
+const { fround } = Math; // OpenCV adds up in float32, one product after another
+
 /**
  * @param {import("./picture.js").Picture} picture
  * @param {number} scale by which it gets larger, at least 1 pixel a side
@@ -36,7 +38,7 @@ export function averaged(picture, width, height) {
       if (from !== held) shrinkRow(picture, from, columns, row);
       held = from;
       const weight = rows.weights[used];
-      for (let at = 0; at < row.length; at += 1) sums[at] += weight * row[at];
+      for (let at = 0; at < row.length; at += 1) sums[at] += fround(weight * row[at]);
     }
     roundRow(sums, halved, out, y * width * 4);
   }
@@ -75,9 +77,9 @@ function shrinkRow({ width, data }, y, { first, count, weights }, row) {
     let blue = 0;
     const end = used + count[x];
     for (let from = (y * width + first[x]) * 4; used < end; used += 1, from += 4) {
-      red += weights[used] * data[from];
-      green += weights[used] * data[from + 1];
-      blue += weights[used] * data[from + 2];
+      red = fround(red + fround(weights[used] * data[from]));
+      green = fround(green + fround(weights[used] * data[from + 1]));
+      blue = fround(blue + fround(weights[used] * data[from + 2]));
     }
     row[at] = red;
     row[at + 1] = green;
@@ -93,7 +95,8 @@ function shrinkRow({ width, data }, y, { first, count, weights }, row) {
  * @returns {import("./picture.js").Picture}
  */
 export function between(picture, width, height) {
-  const [columns, rows] = [neighbours(picture.width, width), neighbours(picture.height, height)];
+  const columns = neighbours(picture.width, width, true);
+  const rows = neighbours(picture.height, height, false);
   const out = new Uint8Array(width * height * 4);
   for (let y = 0, to = 0; y < height; y += 1) {
     const above = rows.first[y] * picture.width;
@@ -117,15 +120,20 @@ function mix(data, left, right, across, down, far, out, to) {
   }
 }
 
-/** Which two pixels each lies between, and the weight of the second one. */
-function neighbours(before, after) {
+/**
+ * Which two pixels each lies between, and the weight of the second one. Beyond the border it is the
+ * same pixel twice; OpenCV gives it its whole weight at once only where it is `merged`, and else
+ * rounds twice.
+ */
+function neighbours(before, after, merged) {
   const [first, second, far] = [0, 1, 2].map(() => new Int32Array(after));
   for (let to = 0; to < after; to += 1) {
-    const place = Math.fround((to + 0.5) * (before / after) - 0.5);
+    const place = fround((to + 0.5) * (before / after) - 0.5);
     const low = Math.floor(place);
+    const beyond = merged && (low < 0 || low >= before - 1);
     first[to] = within(low, 0, before - 1);
-    second[to] = Math.min(first[to] + 1, before - 1);
-    far[to] = low < 0 || low >= before - 1 ? 0 : even(Math.fround(place - low) * 2048);
+    second[to] = within(low + 1, 0, before - 1);
+    far[to] = beyond ? 0 : even(fround(place - low) * 2048);
   }
   return { first, second, far };
 }
