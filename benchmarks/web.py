@@ -1,6 +1,6 @@
 """The browser page in Chromium: milliseconds a frame, frames a second, the first answer, bytes.
 
-    python benchmarks/web.py [--frames 200] [--seconds 10] [--turns 5]
+    FERLIB_DATA=... python benchmarks/web.py [--frames 200] [--seconds 10] [--turns 5]
 
 Everything in WebAssembly. A frame is 640x480 with one face that moves; the page's worker is given
 one after another, as fast as it takes them, in turns with one and with two threads. Told apart are
@@ -25,6 +25,7 @@ import numpy as np
 from conditions import conditions, plainly, write
 from tqdm import tqdm
 
+from ferlib.data import fer2013
 from ferlib.serving import web
 
 THREADS = (1, 2)
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
     command = f"python benchmarks/web.py --frames {args.frames} --seconds {args.seconds:g}"
+    fer2013.load()  # where it is missing, that is told before anything is timed
     with tempfile.TemporaryDirectory() as name, browser.driver() as driver:
         place, folder = Path(name), web.build(Path(name, "page"))
         report = {"frame": "640x480, one face", "bytes": sizes(folder)}
