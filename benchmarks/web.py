@@ -1,14 +1,16 @@
 """The browser page in Chromium: milliseconds a frame, frames a second, the first answer, bytes.
 
     FERLIB_DATA=... python benchmarks/web.py [--frames 200] [--seconds 10] [--turns 5]
+    python benchmarks/web.py --film 20000
 
 Everything in WebAssembly. A frame is 640x480 with one face that moves; the page's worker is given
 one after another, as fast as it takes them, in turns with one and with two threads. Told apart are
 frames in which the detector looks at the whole and those between, in which it looks where the face
-was. Then the page itself follows a camera that films at 60 frames a second. The first answer counts
-from opening the page to the bars of a sample, its files kept by the service worker, in a browser
-that was started anew. What the page reads is held against what the server's handler answers with
-the same net (answers.py). Writes results/web.json.
+was. Then the page itself follows a camera that films at 60 frames a second, for a while, and then
+for long: memory is that of all the browser's processes. The first answer counts from opening the
+page to the bars of a sample, its files kept by the service worker, in a browser that was started
+anew. What the page reads is held against what the server's handler answers with the same net
+(answers.py). Writes results/web.json.
 """
 
 import argparse
@@ -22,7 +24,8 @@ from typing import Any
 import answers
 import browser
 import numpy as np
-from conditions import conditions, plainly, write
+import psutil
+from conditions import conditions, plainly, result, write
 from tqdm import tqdm
 
 from ferlib.data import fer2013
@@ -101,6 +104,38 @@ def live(driver: Any, address: str, seconds: float, place: Path) -> dict:
         return {"frames_per_second": round((_frame(page) - first) / passed, 1), "camera": 60}
 
 
+def memory(driver: Any, address: str, frames: int, place: Path) -> dict:
+    """MB of all of the browser's processes, every thousand frames before the camera.
+
+    Medians of five: of 6,000 to 10,000 frames, when all has been called often, and of the last.
+    """
+    flags = browser.camera(place / "film.y4m", browser.scenes(), fps=60)
+    curve: dict[int, float] = {}
+    with browser.chromium(driver, *flags) as opened:
+        page = opened.new_page()
+        browser.opened(page, f"{address}?engine=wasm")
+        page.click("#camera")
+        page.wait_for_selector("[data-read^=camera] .face")
+        for goal in tqdm(range(1000, frames + 1, 1000), "frames", disable=None, leave=False):
+            while _frame(page) < goal:
+                page.wait_for_timeout(200)
+            curve[goal] = round(_resident() / 1e6, 1)
+    known = list(curve.values())
+    settled, last = (statistics.median(part) for part in (known[5:10], known[-5:]))
+    return {
+        "mb_settled": settled,
+        "mb_last": last,
+        "growth": round(last / settled - 1, 4),
+        "mb": curve,
+    }
+
+
+def _resident() -> int:
+    """Bytes that the browser's processes hold, what they share counted once."""
+    ours = psutil.Process().children(recursive=True)
+    return sum(one.memory_full_info().pss for one in ours if "chrom" in one.name())
+
+
 def _frame(page: Any) -> int:
     return int(page.get_attribute("body", "data-read").split()[-1])
 
@@ -139,13 +174,26 @@ def sizes(folder: Path) -> dict:
     }
 
 
+def filmed(frames: int) -> dict:
+    """`memory`, with the conditions of its own."""
+    with tempfile.TemporaryDirectory() as name, browser.driver() as driver:
+        place, folder = Path(name), web.build(Path(name, "page"))
+        known = conditions(f"python benchmarks/web.py --film {frames}")
+        with browser.served(folder) as address:
+            return {"conditions": known} | memory(driver, address, frames, place)
+
+
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--frames", type=int, default=200, help="of a turn")
     parser.add_argument("--seconds", type=float, default=10, help="of the camera")
     parser.add_argument("--turns", type=int, default=5)
+    about = "instead: the memory over so many frames, added to what is recorded"
+    parser.add_argument("--film", type=int, metavar="FRAMES", help=about)
     args = parser.parse_args()
+    if args.film:
+        return write("web", result("web") | {"memory": filmed(args.film)})
     command = f"python benchmarks/web.py --frames {args.frames} --seconds {args.seconds:g}"
     fer2013.load()  # where it is missing, that is told before anything is timed
     with tempfile.TemporaryDirectory() as name, browser.driver() as driver:
