@@ -26,6 +26,7 @@ import psutil
 from conditions import conditions, plainly, spread, write
 from skimage import data
 from tqdm import tqdm
+from turns import Rival
 
 from ferlib.faces.detectors import ENGINES, found, libfacedetection
 
@@ -96,48 +97,24 @@ def watch(name: str, count: int) -> None:
 # ---------------------------------------------------------------- in turns
 
 
-class Rival:
+def rival(name: str, threads: int) -> Rival:
     """An engine in a process of its own that looks at pictures when asked."""
-
-    def __init__(self, name: str, threads: int):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", name],
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._line()
-
-    def seconds(self, asked: tuple[int, int, int], calls: int) -> float:
-        """Of one call."""
-        self.process.stdin.write(json.dumps([*asked, calls]) + "\n")
-        self.process.stdin.flush()
-        return float(self._line())
-
-    def _line(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("engines: a process ended before its turn; see above")
-        return line
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.process.stdin.close()
-        self.process.wait()
+    command = [sys.executable, __file__, "--work", name]
+    return Rival(command, os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 
 def race(turns: int) -> dict[tuple, list[float]]:
     """{(engine, threads, what is asked): seconds of a call, a figure a turn}."""
     with ExitStack() as ends:
         rivals = {
-            (name, threads): ends.enter_context(Rival(name, threads))
+            (name, threads): ends.enter_context(rival(name, threads))
             for name, threads in itertools.product(ENGINES, THREADS)
         }
         spent: dict[tuple, list[float]] = {}
         for _ in tqdm(range(turns), desc="turns", unit="turn", disable=None):
-            for (asked, calls), (who, rival) in itertools.product(CALLS.items(), rivals.items()):
-                spent.setdefault((*who, asked), []).append(rival.seconds(asked, calls))
+            for (asked, calls), (who, one) in itertools.product(CALLS.items(), rivals.items()):
+                question = json.dumps([*asked, calls])
+                spent.setdefault((*who, asked), []).append(one.ask(question))
     return spent
 
 

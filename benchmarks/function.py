@@ -17,11 +17,11 @@ import io
 import itertools
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import answers
@@ -32,6 +32,7 @@ from lambda_api import BARE, Lambda
 from PIL import Image
 from skimage import data
 from tqdm import tqdm
+from turns import Rival
 
 sys.path[:0] = [str(ROOT / "deploy" / "lambda"), str(ROOT / "scripts")]
 import pack  # noqa: E402
@@ -80,31 +81,6 @@ EVENTS = {"direct": direct, "over HTTP": over_http}
 # ---------------------------------------------------------------- time
 
 
-class Own:
-    """Recognizer in a process of its own, asked alone when it is its turn."""
-
-    def __init__(self, package: Path, python: str, picture: Path):
-        command = [python, "-S", "-c", OWN, str(picture)]
-        pipes: dict = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(command, cwd=package, env=BARE, **pipes)
-        self._line()
-
-    def seconds(self, calls: int) -> float:
-        self._process.stdin.write(f"{calls}\n")
-        self._process.stdin.flush()
-        return float(self._line())
-
-    def _line(self) -> str:
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("function: Recognizer's process ended; see above")
-        return line
-
-    def end(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
-
-
 def start(package: Path, python: str, event: dict) -> float:
     """Seconds from an empty process to its first answer."""
     began = time.perf_counter()
@@ -118,17 +94,17 @@ def start(package: Path, python: str, event: dict) -> float:
 
 def warm(package: Path, python: str, picture: bytes, turns: int) -> dict:
     """ms of an event and of Recognizer's own call, and how many times as long the event takes."""
-    with tempfile.TemporaryDirectory() as folder, Lambda(package, python) as function:
-        file = Path(folder, "picture.jpg")
+    with ExitStack() as ends:
+        file = Path(ends.enter_context(tempfile.TemporaryDirectory()), "picture.jpg")
         file.write_bytes(picture)
-        own = Own(package, python, file)
+        function = ends.enter_context(Lambda(package, python))
+        own = ends.enter_context(Rival([python, "-S", "-c", OWN, file], BARE, package))
         spent: dict[str, list[float]] = {name: [] for name in ("Recognizer", *EVENTS)}
         for _ in tqdm(range(turns), desc="turns", unit="turn", disable=None):
-            spent["Recognizer"].append(own.seconds(CALLS))
+            spent["Recognizer"].append(own.ask(str(CALLS)))
             for name, event in EVENTS.items():
                 some = [function.ask(event(picture)).seconds for _ in range(CALLS)]
                 spent[name].append(statistics.fmean(some))
-        own.end()
     report: dict = {"ms": {n: round(1000 * statistics.median(s), 2) for n, s in spent.items()}}
     for name in EVENTS:
         pairs = zip(spent[name], spent["Recognizer"], strict=True)

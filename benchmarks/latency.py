@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from conditions import ROOT, conditions, spread, write
-from step import TORCH, Rival, convolutions, torch_python, vgg
+from step import TORCH, Stepper, convolutions, torch_python, vgg
 from turns import take_turns
 
 from ferlib import runtime
@@ -124,8 +124,8 @@ def work(prefix: str, how: str, folder: str, batch: str, out: str) -> None:
 # ---------------------------------------------------------------- in turns
 
 
-class Worker(Rival):
-    """A Rival that ends at once, also when the others do not get as far as their first turn."""
+class Worker(Stepper):
+    """A Stepper that ends at once, also when the others do not get as far as their first turn."""
 
     def __init__(self, command: list, batch: int, env: dict):
         try:

@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ import numpy as np
 from conditions import conditions, plainly, spread, write
 from photos import fetch
 from tqdm import tqdm
+from turns import Rival
 
 KINDS = ("mxnet float32", "mxnet fused", "mxnet int8", "onnxruntime float32", "onnxruntime int8")
 BASE = "mxnet fused"  # that a ratio is to: what MXNet takes where eight bits are no faster
@@ -68,34 +68,10 @@ def work(kind: str, prefix: str, file: str) -> None:
         print((time.perf_counter() - started) / calls, flush=True)
 
 
-class Rival:
+def rival(kind: str, threads: int, *files: str) -> Rival:
     """A kind in a process of its own."""
-
-    def __init__(self, kind: str, threads: int, *files: str):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--work", kind, *files],
-            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._line()
-
-    def seconds(self, count: int, calls: int) -> float:
-        self.process.stdin.write(json.dumps([count, calls]) + "\n")
-        self.process.stdin.flush()
-        return float(self._line())
-
-    def _line(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("runtimes: a process ended before its turn; see above")
-        return line
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.process.stdin.close()
-        self.process.wait()
+    command = [sys.executable, __file__, "--work", kind, *files]
+    return Rival(command, os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 
 # ---------------------------------------------------------------- time and size
@@ -105,13 +81,14 @@ def race(files: tuple[str, str], turns: int, threads: tuple[int, ...]) -> dict[t
     """{(kind, threads, crops): seconds of a call, a figure a turn}."""
     with ExitStack() as ends:
         rivals = {
-            (kind, count): ends.enter_context(Rival(kind, count, *files))
+            (kind, count): ends.enter_context(rival(kind, count, *files))
             for kind, count in itertools.product(KINDS, threads)
         }
         spent: dict[tuple, list[float]] = {}
         for _ in tqdm(range(turns), desc="turns", unit="turn", disable=None):
-            for (crops, calls), (who, rival) in itertools.product(CALLS.items(), rivals.items()):
-                spent.setdefault((*who, crops), []).append(rival.seconds(crops, calls))
+            for (crops, calls), (who, one) in itertools.product(CALLS.items(), rivals.items()):
+                asked = json.dumps([crops, calls])
+                spent.setdefault((*who, crops), []).append(one.ask(asked))
     return spent
 
 
@@ -133,7 +110,7 @@ def starts(files: tuple[str, str], rounds: int) -> dict[str, float]:
     spent: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _, kind in itertools.product(range(rounds), KINDS):
         began = time.perf_counter()
-        with Rival(kind, 1, *files):
+        with rival(kind, 1, *files):
             spent[kind].append(time.perf_counter() - began)
     return {kind: round(statistics.median(values), 2) for kind, values in spent.items()}
 

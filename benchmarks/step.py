@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from conditions import ROOT, conditions, plainly, spread, write
+from turns import Rival
 
 TORCH = "torch==2.13.0"
 NETS = {"vgg13": 128, "vgg13bn": 128, "vgg13lean": 128}  # and the batch
@@ -58,7 +59,7 @@ def our_step(name: str, precision: str, batch: int):
 
 
 def work(name: str, precision: str, batch: str) -> None:
-    """The other end of `Rival`: so many steps for each number read -> seconds."""
+    """The other end of `Stepper`: so many steps for each number read -> seconds."""
     step = our_step(name, precision, int(batch))
     print("{}", flush=True)
     for line in sys.stdin:
@@ -71,29 +72,16 @@ def work(name: str, precision: str, batch: str) -> None:
 # ---------------------------------------------------------------- in turns
 
 
-class Rival:
-    """A process that takes steps when asked."""
+class Stepper(Rival):
+    """A process that takes training steps when asked."""
 
     def __init__(self, command: list, batch: int, env: dict | None = None):
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [str(part) for part in command], stdin=pipe, stdout=pipe, text=True, env=env
-        )
-        self.batch, ready = batch, self.process.stdout.readline()
-        if not ready:
-            raise SystemExit(f"step: {command[1]} ended before its first step; see above")
+        super().__init__(command, env)
+        self.batch = batch
 
     def rate(self, steps: int) -> float:
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-        return steps * self.batch / float(self.process.stdout.readline())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_error):
-        self.process.stdin.close()
-        self.process.wait()
+        """Pictures a second."""
+        return steps * self.batch / self.ask(str(steps))
 
 
 def torch_python() -> Path:
@@ -121,7 +109,7 @@ def vgg(net) -> dict:
     return asdict(plan) | {"size": net.size, "channels": net.channels, "classes": net.classes}
 
 
-def rivals(name: str, batch: int) -> dict[str, Rival]:
+def rivals(name: str, batch: int) -> dict[str, Stepper]:
     from ferlib import nets, runtime
 
     spec = json.dumps(vgg(nets.find(name)))
@@ -133,7 +121,7 @@ def rivals(name: str, batch: int) -> dict[str, Rival]:
             command = [*script, precision, layout, batch]
         else:
             command = [sys.executable, __file__, "--work", name, precision, batch]
-        made[rival] = Rival(command, batch, threads)
+        made[rival] = Stepper(command, batch, threads)
     return made
 
 

@@ -27,6 +27,22 @@ def tmpfs(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The prefix of a net that answers anything."""
+    from common import any_weights
+
+    return any_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def mar(weights, tmp_path_factory):
+    """An archive of that net, or of the `weights` of the file that asks."""
+    from ferlib.serving import archive
+
+    return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
+
+
 @pytest.fixture(scope="session")
 def many_drawn():
     """2,000 drawn faces with votes, as `sample.sample` gives them: drawing takes seconds."""

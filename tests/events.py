@@ -3,7 +3,7 @@
 import base64
 
 import numpy as np
-from serving import astronaut, encoded
+from common import astronaut, encoded
 
 FACE = encoded(astronaut(), "JPEG")
 NOBODY = encoded(np.full((48, 48), 99, np.uint8))

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 from command import ferlib, mistake, no_file_larger_than
+from common import ROOT, astronaut, encoded, tiny_weights
 from model_archiver.model_packaging_utils import ModelExportUtils
-from serving import ROOT, astronaut, encoded, tiny_weights
 
 from ferlib import nets
 from ferlib.errors import FerlibError
@@ -29,11 +29,6 @@ PACKAGE = ROOT / "ferlib"
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return tiny_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def mar(weights, tmp_path_factory):
-    return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
 
 
 def digest(path) -> str:

@@ -22,9 +22,9 @@ import psutil
 import pytest
 import yaml
 from command import ferlib as command
-from serving import ROOT, any_weights, astronaut, encoded, free_port
+from common import ROOT, astronaut, encoded, free_port
 
-from ferlib.serving import archive, server
+from ferlib.serving import server
 
 DEPLOY = ROOT / "deploy"
 sys.path.insert(0, str(DEPLOY))
@@ -43,12 +43,6 @@ def _own_state(tmp_path_factory):
     left = server.stop()
     patch.undo()
     assert not left
-
-
-@pytest.fixture(scope="module")
-def mar(tmp_path_factory):
-    weights = any_weights(tmp_path_factory.mktemp("weights"))
-    return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
 
 
 # ---------------------------------------------------------------- servers

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from common import ROOT, astronaut, tiny_weights
 from PIL import Image
-from serving import ROOT, astronaut, tiny_weights
 
 import ferlib
 from ferlib import runtime

@@ -4,8 +4,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from common import astronaut
 from PIL import Image, ImageDraw
-from serving import astronaut
 
 import ferlib
 from ferlib.data.labels import COLOURS

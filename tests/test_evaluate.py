@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
+from common import tiny_weights
 from PIL import Image
 from scipy.stats import entropy
-from serving import tiny_weights
 
 from ferlib import Recognizer, metrics, training
 from ferlib.data import fer2013, folders, labels

@@ -8,8 +8,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from common import any_weights, astronaut, tiny_weights
 from PIL import Image
-from serving import any_weights, astronaut, tiny_weights
 
 from ferlib import EMOTIONS, nets, runtime
 from ferlib.cli.main import main

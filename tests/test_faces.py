@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common import ROOT, any_weights, astronaut, encoded, tiny_weights
 from PIL import Image
-from serving import ROOT, any_weights, astronaut, encoded, tiny_weights
 
 import ferlib
 from ferlib import nets, runtime

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from command import ferlib
-from serving import ROOT
+from common import ROOT
 
 from ferlib import nets
 from ferlib.serving import handler

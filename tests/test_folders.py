@@ -12,8 +12,8 @@ import numpy as np
 import published
 import pytest
 from command import ferlib, mistake
+from common import astronaut, tiny_weights
 from PIL import Image
-from serving import astronaut, tiny_weights
 
 from ferlib import EMOTIONS, Recognizer, nets
 from ferlib.data import cartoon, dataset, fer2013, folders, images, labels

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from common import ROOT, any_weights
 from events import FACE, FORM, NOBODY, form, http, rest, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving import ROOT, any_weights
 
 from ferlib import Recognizer
 from ferlib.errors import FerlibError

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from command import ferlib as command
+from common import astronaut, encoded, free_port, server_processes
 from gateway import (
     VALIDATOR,
     Answer,
@@ -27,22 +28,11 @@ from gateway import (
     reset,
 )
 from prometheus_client import parser
-from serving import any_weights, astronaut, encoded, free_port, server_processes
 
-from ferlib.serving import archive, notes, server
+from ferlib.serving import notes, server
 
 FACE = encoded(astronaut(), "JPEG", quality=90)
 NO_FACE = encoded(np.full((48, 48), 99, np.uint8))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return any_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def mar(weights, tmp_path_factory):
-    return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
 
 
 @pytest.fixture(scope="module")

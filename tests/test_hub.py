@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 from command import ferlib, no_file_larger_than
+from common import ROOT, astronaut, tiny_weights
 from PIL import Image
-from serving import ROOT, astronaut, tiny_weights
 
 from ferlib import Recognizer, nets
 from ferlib.errors import FerlibError

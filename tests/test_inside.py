@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from serving import tiny_weights
+from common import tiny_weights
 
 from ferlib import nets, runtime
 from ferlib.data import cartoon

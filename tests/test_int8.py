@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from common import astronaut, encoded
 from PIL import Image
-from serving import astronaut, encoded
 
 from ferlib import Recognizer, nets, runtime
 from ferlib.cli.main import main

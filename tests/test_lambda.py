@@ -17,8 +17,8 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from common import ROOT, astronaut, encoded
 from events import FACE, FORM, NOBODY, form, http, rest, text
-from serving import ROOT, astronaut, encoded
 
 from ferlib import Recognizer
 from ferlib.serving import fetch

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from common import ROOT, astronaut
 from PIL import Image
-from serving import ROOT, any_weights, astronaut
 
 from ferlib import Recognizer
 from ferlib.serving import onnx
@@ -45,11 +45,6 @@ def without(missing: str, code: str, *words, **environment: str) -> subprocess.C
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return any_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

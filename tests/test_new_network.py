@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from common import free_port
 from PIL import Image
-from serving import free_port
 
 from ferlib import Recognizer, nets, plots, runtime, training
 from ferlib.data.augment import NONE

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 from command import ferlib, mistake, no_file_larger_than
+from common import astronaut, tiny_weights
 from onnx import TensorProto, helper
 from PIL import Image
-from serving import astronaut, tiny_weights
 
 from ferlib import Recognizer, nets, runtime
 from ferlib.data.images import prepare

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import ferlib, mistake
-from serving import astronaut, tiny_weights
+from common import astronaut, tiny_weights
 
 from ferlib import Recognizer
 from ferlib.errors import FerlibError

@@ -7,8 +7,8 @@ import jsonschema
 import numpy as np
 import pytest
 import requests
+from common import free_port
 from PIL import Image
-from serving import free_port
 
 from ferlib import Recognizer, nets
 from ferlib.cli.main import main

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command import ferlib, mistake
+from common import ROOT, astronaut
 from PIL import Image
-from serving import ROOT, astronaut
 
 from ferlib import Recognizer, nets
 from ferlib.data import cartoon

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from common import ROOT, astronaut
 from PIL import Image
-from serving import ROOT, astronaut
 
 from ferlib import Recognizer, nets
 from ferlib.errors import FerlibError

@@ -29,8 +29,8 @@ import psutil
 import pytest
 from command import ferlib as command
 from command import mistake
+from common import ROOT, astronaut, encoded, free_port, server_processes, tiny_weights
 from PIL import Image
-from serving import ROOT, any_weights, astronaut, encoded, free_port, server_processes, tiny_weights
 
 import ferlib
 from ferlib.errors import FerlibError
@@ -54,16 +54,6 @@ def _own_state(tmp_path_factory):
     server.stop()
     patch.undo()
     assert not left
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return any_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def mar(weights, tmp_path_factory):
-    return archive.pack(weights, tmp_path_factory.mktemp("store") / "fer.mar")
 
 
 @contextlib.contextmanager

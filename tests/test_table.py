@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 from command import ferlib, mistake
+from common import tiny_weights
 from PIL import Image
-from serving import tiny_weights
 
 from ferlib.data import cartoon, folders, labels
 from ferlib.data.labels import EMOTIONS

@@ -17,8 +17,8 @@ from threading import Event, Thread
 import cv2
 import numpy as np
 import pytest
+from common import astronaut, encoded, tiny_weights
 from PIL import Image
-from serving import astronaut, encoded, tiny_weights
 
 import ferlib
 from ferlib.cli import main as cli

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from common import ROOT, astronaut, encoded, tiny_weights
 from PIL import Image
-from serving import ROOT, astronaut, encoded, tiny_weights
 
 from ferlib import EMOTIONS, Recognizer
 from ferlib.cli.arguments import Parser
