@@ -91,7 +91,8 @@ def copies(chapter: str) -> list[list[Path]]:
     prefix = chapter.zfill(2) if chapter else ""
     chapters = sorted(BOOK.glob(f"{prefix}*.ipynb"))
     if not chapters or (chapter and not chapter.isdecimal()):
-        raise TutorialError(f"no chapter {chapter!r}: expected a number from 1 to 18")
+        last = len(list(BOOK.glob("*.ipynb")))
+        raise TutorialError(f"no chapter {chapter!r}: expected a number from 1 to {last}")
     first = [path for path in chapters if path.name < "10"]
     first.sort(key=lambda path: path.name != TRAINS)  # the longest, and others use its net
     solutions = sorted(BOOK.glob(f"solutions/{prefix}*.ipynb"))
