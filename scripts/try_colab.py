@@ -35,7 +35,7 @@ def main() -> int:
     numbers = sys.argv[1:] or range(1, 100)
     chapters = [p for n in numbers for p in setup.ROOT.glob(f"notebooks/{n:>02}_*.ipynb")]
     if not chapters:
-        print("no such chapter: expected numbers from 1 to 18", file=sys.stderr)
+        print("no such chapter: expected numbers such as 3 8", file=sys.stderr)
         return 2
     wheel = built_wheel()
     failed = [path.stem for path in sorted(chapters) if not tried(path, base, wheel)]
