@@ -82,7 +82,9 @@ def accuracy_by_cost(nets: Sequence[Mapping[str, Any]], what: str = "test accura
     figure = new_figure(WIDTH, 4.8)
     ax = figure.subplots()
     best = best_for_cost(nets)
-    ax.plot(*zip(*map(_place, best), strict=True), color=MARK, lw=1, ls="--")
+    if len(best) > 1:
+        line = {"color": MARK, "lw": 1, "ls": "--", "label": "none cheaper is as good"}
+        ax.plot(*zip(*map(_place, best), strict=True), **line)
     for net in nets:
         colour = MARK if net in best else BLUES[2]
         how = {"color": colour, "alpha": 0.5, "lw": 0, "clip_on": False}
@@ -94,7 +96,6 @@ def accuracy_by_cost(nets: Sequence[Mapping[str, Any]], what: str = "test accura
     ax.xaxis.set_minor_formatter("")
     ax.margins(0.14, 0.1)
     ax.grid()
-    ax.plot([], [], color=MARK, lw=1, ls="--", label="none cheaper is as good")
     for millions in (1, 10):
         how = {"s": _area(1e6 * millions), "color": FAINT, "alpha": 0.5, "lw": 0}
         ax.scatter([], [], label=f"{millions} million parameters", **how)
