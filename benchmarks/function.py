@@ -138,6 +138,11 @@ def memory(package: Path, python: str, picture: bytes, events: int) -> dict:
     return {"mb_warm": warm, "mb_end": end, "growth": round(end / warm - 1, 4), "mb": curve}
 
 
+def asked(function: Lambda, png: bytes) -> list[dict]:
+    """What `answers.apart` compares."""
+    return answers.read(function.ask(direct(png)).answer)
+
+
 # ---------------------------------------------------------------- all of it
 
 
@@ -166,8 +171,7 @@ def main() -> None:
         report |= warm(package, python, picture, args.turns)
         report["memory"] = memory(package, python, picture, args.events)
         with Lambda(package, python) as function:
-            ask = lambda png: function.ask(direct(png)).answer  # noqa: E731
-            report["apart"] = answers.apart(lambda png: answers.read(ask(png)))
+            report["apart"] = answers.apart(lambda png: asked(function, png))
     print(json.dumps(report, indent=1)) if args.print else write("function", report)
 
 

@@ -159,9 +159,8 @@ def first_answers(driver: Any, address: str, turns: int, place: Path) -> list[fl
 def apart(page: Any, address: str) -> dict:
     """How far the page's answers lie from those of the server's handler."""
     browser.opened(page, f"{address}?engine=wasm")
-    number = itertools.count()
-    ask = lambda png: browser.read(page, f"{next(number)}.png", png)  # noqa: E731
-    return answers.apart(ask, web.NET)
+    names = (f"{number}.png" for number in itertools.count())
+    return answers.apart(lambda png: browser.read(page, next(names), png), web.NET)
 
 
 def sizes(folder: Path) -> dict:

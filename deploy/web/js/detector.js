@@ -4,7 +4,7 @@
 import { apart, surestFirst } from "./boxes.js";
 
 /** Pixels between the places at which each level looks; sides are multiples of the last one. */
-export const STRIDES = [8, 16, 32];
+const STRIDES = [8, 16, 32];
 const UNSURE = 0.1; // below this confidence nothing is told
 const LEAST = Math.log(UNSURE ** 2 / (1 - UNSURE ** 2)); // of both logits: below it, less than that
 const SAME = 0.45; // overlap of boxes of one face

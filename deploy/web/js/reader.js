@@ -72,7 +72,7 @@ async function rolls(nets, squares) {
  * @param {Gray} picture a square
  * @returns {Gray}
  */
-export function inCircle({ width, height, data }) {
+function inCircle({ width, height, data }) {
   const centre = (width - 1) / 2;
   const inside = (at) =>
     Math.hypot((at % width) - centre, Math.floor(at / width) - centre) <= RADIUS * width;

@@ -21,7 +21,7 @@ export function resize(picture, side) {
  * @param {number} after pixels
  * @returns {{first: number, weights: number[]}[]}
  */
-export function taps(before, after) {
+function taps(before, after) {
   const scale = before / after;
   const reach = Math.max(scale, 1);
   return Array.from({ length: after }, (_, to) => {

@@ -26,7 +26,7 @@ export function scaled(picture, scale) {
  * @param {number} height
  * @returns {import("./picture.js").Picture}
  */
-export function averaged(picture, width, height) {
+function averaged(picture, width, height) {
   if (width * 2 === picture.width && height * 2 === picture.height) return halved(picture);
   const [columns, rows] = [areas(picture.width, width), areas(picture.height, height)];
   const [sums, row] = [new Float32Array(width * 4), new Float32Array(width * 4)];

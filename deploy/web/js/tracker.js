@@ -14,7 +14,7 @@ const STEADY = 0.2; // seconds: the time constant of a box's speed
 const MANY = 3; // faces: to look at the whole is quicker than to look for more of them
 
 /** One face over time; `id` counts from 1 and is never used again. */
-export class Track {
+class Track {
   constructor(id, row, seconds) {
     Object.assign(this, { id, box: row.slice(0, 4), confidence: row[4], seen: seconds });
     Object.assign(this, { visible: true, misses: 0, speed: [0, 0], looked: null });
