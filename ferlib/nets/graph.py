@@ -29,21 +29,27 @@ class Layer:
 
 def layers(block: Any, net: Net) -> list[Layer]:
     """The nodes of a network's graph in the order in which they are computed."""
-    internals = block(mx.sym.var("data")).get_internals()
-    size = (1, net.channels, net.size, net.size)
-    arguments, outputs, _ = internals.infer_shape(data=size)
-    shapes = dict(zip(internals.list_outputs(), outputs, strict=True))
-    weights = dict(zip(internals.list_arguments(), arguments, strict=True))
-    nodes = json.loads(internals.tojson())["nodes"]
+    graph = block(mx.sym.var("data"))
+    known = shapes(graph, {"data": (1, net.channels, net.size, net.size)})
+    nodes = json.loads(graph.tojson())["nodes"]
     found = []
     for node in nodes:
         if node["op"] != "null":
             given = (nodes[source[0]]["name"] for source in node["inputs"])
-            kernel = next((weights[name] for name in given if name.endswith("weight")), ())
-            shape = shapes.get(node["name"] + "_output") or shapes[node["name"] + "_output0"]
+            kernel = next((known[name] for name in given if name.endswith("weight")), ())
+            shape = known.get(node["name"] + "_output") or known[node["name"] + "_output0"]
             name = node["name"].removeprefix(net.prefix)
-            found.append(Layer(node["op"], name, tuple(shape[1:]), tuple(kernel)))
+            found.append(Layer(node["op"], name, shape[1:], kernel))
     return found
+
+
+def shapes(graph: Any, inputs: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a graph's outputs, inner ones too, and of its parameters, by their names.
+
+    `inputs` are those of its `data`, and of what it does not know by itself.
+    """
+    inner = graph.get_internals()
+    return dict(zip(inner.list_outputs(), inner.infer_shape(**inputs)[1], strict=True))
 
 
 def multiply_adds(block: Any, net: Net) -> int:

@@ -11,6 +11,11 @@ from ferlib.runtime.gpu import card_problem, cards, gpu_build
 from ferlib.runtime.mxnet import engine, import_mxnet
 
 
+def amx() -> bool:
+    """Whether oneDNN may use this CPU's AMX tiles (Intel, from 2023 on)."""
+    return latch_amx(import_mxnet())
+
+
 def fast_bfloat16() -> bool:
     """Whether bfloat16 training beats float32 here, by what was measured.
 
@@ -18,7 +23,7 @@ def fast_bfloat16() -> bool:
     (benchmarks/augment.py, results/augment.json). Intel's without AMX was slower than float32.
     """
     amd = cpuinfo("vendor_id") == "AuthenticAMD" and "avx512_bf16" in cpu_flags()
-    return amd or latch_amx(import_mxnet())
+    return amd or amx()
 
 
 def fast_int8() -> bool:
@@ -26,7 +31,7 @@ def fast_int8() -> bool:
 
     Without it oneDNN's int8 convolutions add in 16 bits, which can overflow.
     """
-    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni"}) or latch_amx(import_mxnet())
+    return bool(cpu_flags() & {"avx512_vnni", "avx_vnni"}) or amx()
 
 
 def contexts() -> list:
@@ -61,7 +66,7 @@ def describe() -> dict:
         "device": "cpu" if on_cpu else f"{len(devices)} x {cards()[devices[0].device_id][0]}",
         "precision": "bfloat16" if on_cpu and fast_bfloat16() else "float32",
         "inference": "int8" if on_cpu and fast_int8() else "float32",
-        "amx": latch_amx(mx),
+        "amx": amx(),
     }
     mxnet = {"mxnet": mx.__version__ + ("-cu112" if gpu_build() else "")}
     return told | here | mxnet | versions

@@ -40,14 +40,17 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
     """
     chosen = precision.chosen(recipe, ctx)
     sizes = {recipe.size(epoch) for epoch in range(1, recipe.epochs + 1)}
+    batch = recipe.batch_size if len(ctx) == 1 else 0
     if recipe.freeze:
         return _frozen(net, network, chosen, sizes, fuse=ctx[0].device_type == "cpu")
     if recipe.centre:
         graph = with_features(net(mx.sym.var("data")))
         picture = (1, network.channels, network.size, network.size)
         width = graph.infer_shape(data=picture)[1][1][1]
-        return Graphs(_ready(precision.block(graph, net, chosen, sizes)), None, chosen, width=width)
-    whole = precision.in_bfloat16(net, sizes) if chosen == "bfloat16" else net
+        return Graphs(
+            _ready(precision.block(graph, net, chosen, sizes, batch)), None, chosen, width=width
+        )
+    whole = precision.in_bfloat16(net, sizes, batch) if chosen == "bfloat16" else net
     return Graphs(_ready(whole), None, chosen)
 
 

@@ -4,9 +4,12 @@ import ast
 import json
 import warnings
 from collections.abc import Collection
+from math import prod
 from typing import Any
 
 from ferlib import runtime
+from ferlib.nets.graph import shapes
+from ferlib.training import weaving
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
@@ -25,24 +28,32 @@ def chosen(recipe: Recipe, ctx: list) -> str:
     return "bfloat16" if sound else "float32"
 
 
-def in_bfloat16(net: Any, sizes: Collection[int] = (48,)) -> gluon.SymbolBlock:
+def in_bfloat16(net: Any, sizes: Collection[int] = (48,), batch: int = 0) -> gluon.SymbolBlock:
     """The same parameters (float32) behind a graph that convolves in bfloat16.
 
-    `sizes` are the sides of the pictures that it will see. MXNet's `amp.init` would change every
+    `sizes` are the sides of the pictures that it will see, and `batch` how many at a time, if that
+    is always the same: then small maps may be woven (`weaving`). MXNet's `amp.init` would change every
     net of the process, and what they export; converting one graph leaves `net` as it was.
     """
-    return block(net(mx.sym.var("data")), net, "bfloat16", sizes)
+    return block(net(mx.sym.var("data")), net, "bfloat16", sizes, batch)
 
 
 def block(
-    graph: Any, net: Any, precision: str = "float32", sizes: Collection[int] = (48,)
+    graph: Any,
+    net: Any,
+    precision: str = "float32",
+    sizes: Collection[int] = (48,),
+    batch: int = 0,
 ) -> gluon.SymbolBlock:
     """A graph of some of a net's layers with the net's own parameters, float32."""
     (data,) = (name for name in graph.list_inputs() if name not in net.collect_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "cannot decide type": it is decided at the first batch
         if precision == "bfloat16":
+            inputs = _input_shapes(graph, max(sizes))  # once converted it has forgotten them
             graph = _converted(widened(thickened(graph, sizes)))
+            if batch and runtime.amx():
+                graph = weaving.woven(graph, inputs, batch)
         return gluon.SymbolBlock(graph, mx.sym.var(data), params=net.collect_params())
 
 
@@ -83,16 +94,22 @@ def _in_three_tiles(graph: Any, size: int) -> list[str]:
     small = [one for one in all_of_them if _sides(one, "kernel") == _sides(one, "stride") == (1, 1)]
     if not small:
         return []
-    weight = nodes[all_of_them[0]["inputs"][1][0]]
+    found = shapes(graph, _input_shapes(graph, size))
+    places = {one["name"]: prod(found[one["name"] + "_output"][2:]) for one in small}
+    return [name for name, count in places.items() if count in THREE_TILES]
+
+
+def _input_shapes(graph: Any, size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a graph's parameters, and of sixteen pictures of that side as its `data`."""
+    nodes = json.loads(graph.tojson())["nodes"]
+    first = next((node for node in nodes if node["op"] == "Convolution"), None)
+    if first is None:
+        return {}
+    weight = nodes[first["inputs"][1][0]]
     channels = ast.literal_eval(weight["attrs"]["__shape__"])[1]  # the first sees the picture
-    inner = graph.get_internals()
-    _, shapes, _ = inner.infer_shape(data=(1, channels, size, size))
-    places = {
-        name: shape[2] * shape[3]
-        for name, shape in zip(inner.list_outputs(), shapes, strict=True)
-        if len(shape) == 4
-    }
-    return [one["name"] for one in small if places[one["name"] + "_output"] in THREE_TILES]
+    pictures = (weaving.TOGETHER, channels, size, size)
+    known = graph.infer_shape(data=pictures)[0]
+    return dict(zip(graph.list_arguments(), known, strict=True))
 
 
 def _sides(node: dict, name: str) -> tuple[int, ...]:
