@@ -32,8 +32,8 @@ def in_bfloat16(net: Any, sizes: Collection[int] = (48,), batch: int = 0) -> glu
     """The same parameters (float32) behind a graph that convolves in bfloat16.
 
     `sizes` are the sides of the pictures that it will see, and `batch` how many at a time, if that
-    is always the same: then small maps may be woven (`weaving`). MXNet's `amp.init` would change every
-    net of the process, and what they export; converting one graph leaves `net` as it was.
+    is always the same: then small maps may be woven (`weaving`). MXNet's `amp.init` would change
+    every net of the process, and what they export; converting one graph leaves `net` as it was.
     """
     return block(net(mx.sym.var("data")), net, "bfloat16", sizes, batch)
 

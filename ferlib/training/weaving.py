@@ -20,8 +20,8 @@ mx = runtime.import_mxnet()
 TOGETHER = 16  # pictures: with 32 it was slower
 SMALL = 8  # pixels of a map's side: at 12 there was nothing to win
 PLAIN, WOVEN = "plain", "woven"
-# To a form, of C channels; in float32. MXNet's `transpose` goes by oneDNN, takes some gradients for
-# ones of another layout and fails, and in bfloat16 writes past its end. NumPy's of MXNet does not.
+# To a form, of C channels. MXNet's own `transpose`, by oneDNN, fails on gradients that come in one of
+# oneDNN's layouts, and in bfloat16 writes past its end. The one for NumPy's arrays does neither.
 STEPS = {
     WOVEN: (
         ("Reshape", "shape", f"(-4, -1, {TOGETHER}, -3, 0)"),
@@ -64,7 +64,8 @@ class _Loom:
     def __init__(self, graph: Any, inputs: dict[str, tuple[int, ...]]):
         inner = graph.get_internals()
         self.shapes = shapes(graph, inputs)
-        self.types = dict(zip(inner.list_outputs(), inner.infer_type(data="float32")[1]))
+        types = inner.infer_type(data="float32")[1]
+        self.types = dict(zip(inner.list_outputs(), types, strict=True))
         self.nodes: list[dict] = []
         self.written: list[tuple[int, str]] = []  # of each node in the old graph: its place, form
         self.changed: dict[tuple[int, int], list[int]] = {}  # outputs in their other form
