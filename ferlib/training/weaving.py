@@ -20,8 +20,8 @@ mx = runtime.import_mxnet()
 TOGETHER = 16  # pictures: with 32 it was slower
 SMALL = 8  # pixels of a map's side: at 12 there was nothing to win
 PLAIN, WOVEN = "plain", "woven"
-# To a form, of C channels. MXNet's own `transpose`, by oneDNN, fails on gradients that come in one of
-# oneDNN's layouts, and in bfloat16 writes past its end. The one for NumPy's arrays does neither.
+# To a form, of C channels. MXNet's own `transpose`, by oneDNN, fails on gradients that come in one
+# of oneDNN's layouts, and in bfloat16 writes past its end. The one for NumPy's arrays does neither.
 STEPS = {
     WOVEN: (
         ("Reshape", "shape", f"(-4, -1, {TOGETHER}, -3, 0)"),
