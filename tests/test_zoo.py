@@ -253,6 +253,15 @@ def test_a_step_in_bfloat16_ends_near_that_in_float32(name):
     assert losses[1] == pytest.approx(losses[0], abs=0.25)
 
 
+def test_a_net_in_bfloat16_does_not_ask_which_nets_came_before():
+    """Maps put together are float32 in `resmasking`, and in no other net."""
+    casts = []
+    for name in ("googlenet", "resmasking", "googlenet"):
+        graph = training.in_bfloat16(nets.create(name, seed=1))(mx.sym.var("data"))
+        casts.append(graph.tojson(remove_amp_cast=False).count('"op": "amp_cast"'))
+    assert casts[0] == casts[2] > 50
+
+
 def test_products_of_maps_stay_float32_in_eight_bits(own_nets, tmp_path):
     """As attention makes them: of maps without a sign, for which MXNet has no eight-bit product."""
 

@@ -60,7 +60,7 @@ def block(
 def _converted(graph: Any):
     from mxnet.contrib import amp  # here: it takes a second to load
 
-    full = amp.list_fp32_ops(amp.amp.bfloat16)
+    full = list(amp.list_fp32_ops(amp.amp.bfloat16))  # a copy: theirs is of the whole process
     if any(node["op"] == "Deconvolution" for node in json.loads(graph.tojson())["nodes"]):
         full.append("Concat")  # what that gives is float32, and only alike maps are put together
     how = {"target_dtype": "bfloat16", "cast_optional_params": False}
