@@ -2,11 +2,12 @@
 
     FERLIB_DATA=... python experiments/speedrun.py [--seed 0]
 
-The clock starts with this process: imports, reading the (cached) data and compiling count. The
-recipe and the mark on the validation split were fixed before the run; the mark is 84.99 %, the
-paper's best on the test split, and the 0.8 points by which an earlier shipped net read its test
-split worse than its validation split. Only a net that passes the mark is shown the test split,
-once, after the clock has stopped. Writes results/speedrun.json with the whole log.
+The clock starts with this process: imports, reading the (cached) data, compiling and validation
+count. The recipe and the mark on the validation split were fixed before the runs; the mark, for
+answers averaged with those to the mirror images, is 84.99 %, the paper's best on the test split, and
+the 0.8 points by which an earlier shipped net read its test split worse than its validation split.
+Only a net that passes the mark is shown the test split, once, after the clock has stopped. Adds the
+run to results/speedrun.json.
 """
 
 import time
@@ -14,26 +15,99 @@ import time
 STARTED = time.perf_counter()  # before the imports
 
 import argparse  # noqa: E402
+import json  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from dataclasses import asdict  # noqa: E402
+from operator import itemgetter  # noqa: E402
 
-from benchmarks.conditions import conditions, plainly, write  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks.conditions import conditions, plainly, result, write  # noqa: E402
 from ferlib import metrics, nets, runtime, training  # noqa: E402
 from ferlib.data import fer2013  # noqa: E402
 from ferlib.data.augment import Augmentation  # noqa: E402
 
+mx = runtime.import_mxnet()
+from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
+
 MARK = 0.858
 PAPER = 0.8499
-EPOCHS = 14
-# Twelve epochs did better with gentler pictures, one seed (results/search.md).
-GENTLE = Augmentation(rotation=12, shift=0.07, scale=1.15, shear=0.05, erase=0, wear=0)
+TTA = ("none", "flip")
+GLANCED = 256  # pictures of the validation split seen after each epoch: all of them cost a tenth
+# In so few epochs nothing is learnt by heart: pictures hardly moved, none worn, did better.
+GENTLE = Augmentation(rotation=8, shift=0.05, scale=1.1, shear=0, erase=0, wear=0)
+# Epochs by the sides of their pictures, in pixels.
+SIDES = ((8, 24), (6, 32), (4, 48))
 
 
-def run(recipe: training.Recipe):
-    """Train -> (data, net, log, seconds since the process began)."""
+@nets.register("sprint", size=48, any_size=True)
+def sprint(net: nets.Net) -> Iterator[HybridBlock]:
+    """A VGG whose first layer halves the picture; the channels fill AMX's tiles."""
+    yield from layer(net.channels, 32, side=5, strides=2)
+    channels = 32
+    for count, width in ((1, 64), (2, 160), (2, 320)):
+        for _ in range(count):
+            yield from layer(channels, width)
+            channels = width
+        if width < 320:
+            yield nn.MaxPool2D(2)
+    yield nn.GlobalAvgPool2D()
+    yield nn.Flatten()
+    yield nn.Dropout(0.2)
+    yield nn.Dense(net.classes, in_units=channels)
+
+
+def layer(old: int, new: int, side: int = 3, strides: int = 1) -> Iterator[HybridBlock]:
+    """A convolution, BatchNorm and ReLU."""
+    how = {"strides": strides, "padding": side // 2, "use_bias": False}
+    yield nn.Conv2D(new, side, in_channels=old, **how)
+    yield nn.BatchNorm(in_channels=new)
+    yield nn.Activation("relu")
+
+
+def recipe(seed: int) -> training.Recipe:
+    """Pictures that grow; a rate that falls in a line."""
+    ends, epochs = np.cumsum([count for count, _ in SIDES]), sum(count for count, _ in SIDES)
+    grow = tuple(
+        (float(end / epochs), side / 48) for end, (_, side) in zip(ends, SIDES, strict=True)
+    )
+    how = {"batch_size": 256, "lr": 0.4, "schedule": "linear", "augmentation": GENTLE}
+    return training.Recipe(net="sprint", epochs=epochs, seed=seed, grow=grow, **how)
+
+
+def run(how: training.Recipe):
+    """Train -> (data, net, log, accuracy on validation by `tta`, seconds since the process began)."""
     data = fer2013.load()
-    net, log = training.fit(data.split("train", keep="usable"), data.split("valid"), recipe)
-    runtime.import_mxnet().nd.waitall()
-    return data, net, log, time.perf_counter() - STARTED
+    valid = data.split("valid")
+    glance = valid.take(np.flatnonzero(valid.truth >= 0)[:GLANCED])
+    net, log = training.fit(data.split("train", keep="usable"), glance, how)
+    accuracy = {tta: measured(net, valid, how, tta).accuracy for tta in TTA}
+    return data, net, log, accuracy, time.perf_counter() - STARTED
+
+
+def measured(net, part, how: training.Recipe, tta: str) -> metrics.Figures:
+    info = nets.Info.of(how.network(), normalise=how.normalisation)
+    return metrics.measure(nets.predict(net, part.pictures, info, tta == "flip"), part)
+
+
+def test(data: fer2013.Fer2013, net, how: training.Recipe) -> list[dict]:
+    """The test split by both vote sources, without and with flip averaging."""
+    rows = []
+    for protocol in fer2013.PROTOCOLS:
+        part = data.split("test", protocol)
+        for tta in TTA:
+            found = measured(net, part, how, tta)
+            row = {"protocol": protocol, "tta": tta, "n": found.n}
+            rows.append(row | {"accuracy": found.accuracy})
+    return rows
+
+
+def with_this(row: dict, same: dict) -> list[dict]:
+    """The recorded runs of the same recipe, this one among them."""
+    old = result("speedrun")
+    kept = old["runs"] if same.items() <= old.items() else []
+    others = [one for one in kept if one["seed"] != row["seed"]]
+    return sorted([*others, row], key=itemgetter("seed"))
 
 
 @plainly
@@ -42,25 +116,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     known = conditions(f"python experiments/speedrun.py --seed {args.seed}")
-    recipe = training.Recipe(epochs=EPOCHS, seed=args.seed, augmentation=GENTLE)
-    data, net, log, seconds = run(recipe)
-    passed = log[-1]["valid_accuracy"] >= MARK
-    report = {"conditions": known, "recipe": asdict(recipe), "mark": MARK, "passed": passed}
-    report |= {"minutes": round(seconds / 60, 2), "valid_accuracy": log[-1]["valid_accuracy"]}
-    report |= {"paper": PAPER, "test": test(data, net, recipe) if passed else None, "log": log}
-    write("speedrun", report)
-
-
-def test(data: fer2013.Fer2013, net, recipe: training.Recipe) -> list[dict]:
-    """The test split by both vote sources, without and with flip averaging."""
-    info, rows = nets.Info.of(recipe.network(), normalise=recipe.normalisation), []
-    for protocol in fer2013.PROTOCOLS:
-        part = data.split("test", protocol)
-        for flip in (False, True):
-            found = metrics.measure(nets.predict(net, part.pictures, info, flip), part)
-            row = {"protocol": protocol, "tta": "flip" if flip else "none"}
-            rows.append(row | {"n": found.n, "accuracy": found.accuracy})
-    return rows
+    how = recipe(args.seed)
+    data, net, log, accuracy, seconds = run(how)
+    passed = accuracy["flip"] >= MARK
+    row = {"seed": args.seed, "minutes": round(seconds / 60, 2), "valid_accuracy": accuracy}
+    row |= {"passed": passed, "test": test(data, net, how) if passed else None, "log": log}
+    settings = json.loads(json.dumps(asdict(how) | {"seed": None}))  # tuples as they are read back
+    same = {"mark": MARK, "paper": PAPER, "recipe": settings}
+    write("speedrun", {"conditions": known} | same | {"runs": with_this(row, same)})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ferlib.nets.graph import shapes
 mx = runtime.import_mxnet()
 
 TOGETHER = 16  # pictures: with 32 it was slower
-SMALL = 8  # pixels of a map's side: at 12 there was nothing to win
+SMALL = 8  # pixels of a map's side: at 12 two threads lost by it
 PLAIN, WOVEN = "plain", "woven"
 # To a form, of C channels. MXNet's own `transpose`, by oneDNN, fails on gradients that come in one
 # of oneDNN's layouts, and in bfloat16 writes past its end. The one for NumPy's arrays does neither.

@@ -1,0 +1,75 @@
+"""A training step on woven small maps beside one on plain maps (ferlib/training/weaving.py).
+
+    python benchmarks/weaving.py [--turns 5]
+
+Two processes for each net and size of pictures, with the same batch, in turns. Writes
+results/weaving.json.
+"""
+
+import argparse
+import sys
+
+from conditions import conditions, plainly, spread, write
+from turns import Rival, take_turns
+
+BATCH = 64
+STEPS = 4  # a turn
+NETS = [("vgg13lean", size) for size in (24, 32, 40, 48)]
+NETS += [(name, 48) for name in ("resnet18", "resnet34", "vgg19", "googlenet", "densenet121")]
+
+
+def work(name: str, size: str, kind: str) -> None:
+    """The other end of `compare`: steps of training."""
+    import numpy as np
+
+    from ferlib import nets, runtime, training
+    from ferlib.data.dataset import Dataset
+    from ferlib.training import weaving
+
+    if kind == "plain":
+        weaving.SMALL = 0
+    rng, net, side = np.random.default_rng(0), nets.find(name), int(size)
+    x = rng.standard_normal((BATCH, net.channels, side, side), dtype=np.float32)
+    y = rng.dirichlet(np.ones(net.classes), BATCH).astype(np.float32)
+    grow = ((1, side / net.size),) if side < net.size else ()
+    recipe = training.Recipe(net=name, batch_size=BATCH, precision="bfloat16", lr=1e-3, grow=grow)
+    unseen = np.zeros((BATCH, net.size, net.size), np.uint8)  # a run wants pictures of its own
+    mx = runtime.import_mxnet()
+    run = training.Run(recipe, [mx.cpu()], Dataset(unseen, y))
+
+    def step() -> None:
+        training.step(run, x, y).wait_to_read()
+        mx.nd.waitall()
+
+    take_turns(step)
+
+
+def compare(name: str, size: int, turns: int) -> dict:
+    """Milliseconds a step, and how many times as quick the woven one is, turn by turn."""
+    command = [sys.executable, __file__, "--work", name, size]
+    with Rival([*command, "woven"]) as woven, Rival([*command, "plain"]) as plain:
+        seconds = [[rival.ask(str(STEPS)) for rival in (woven, plain)] for _ in range(turns)]
+    best = [round(1000 * min(each) / STEPS) for each in zip(*seconds, strict=True)]
+    ratio = spread([theirs / ours for ours, theirs in seconds])
+    return {"net": name, "size": size, "woven_ms": best[0], "plain_ms": best[1], "times": ratio}
+
+
+@plainly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        return work(*args.work)
+    from ferlib import runtime
+
+    if not runtime.amx():
+        raise SystemExit("weaving: this CPU has no AMX, so nothing is woven on it")
+    known = conditions(f"python benchmarks/weaving.py --turns {args.turns}", batch=BATCH)
+    rows = [compare(name, size, args.turns) for name, size in NETS]
+    write("weaving", {"conditions": known, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
