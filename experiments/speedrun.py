@@ -3,11 +3,11 @@
     FERLIB_DATA=... python experiments/speedrun.py [--seed 0]
 
 The clock starts with this process: imports, reading the (cached) data, compiling and validation
-count. The recipe and the mark on the validation split were fixed before the runs; the mark, for
-answers averaged with those to the mirror images, is 84.99 %, the paper's best on the test split, and
-the 0.8 points by which an earlier shipped net read its test split worse than its validation split.
-Only a net that passes the mark is shown the test split, once, after the clock has stopped. Adds the
-run to results/speedrun.json.
+count. The recipe and the mark on the validation split were fixed before the runs. The mark, for
+answers averaged with those to the mirror images, is 84.99 %, the paper's best on the test split,
+and the 0.8 points by which an earlier shipped net read its test split worse than its validation
+split. Only a net that passes it is shown the test split, once, after the clock has stopped. Adds
+the run to results/speedrun.json.
 """
 
 import time
@@ -76,7 +76,7 @@ def recipe(seed: int) -> training.Recipe:
 
 
 def run(how: training.Recipe):
-    """Train -> (data, net, log, accuracy on validation by `tta`, seconds since the process began)."""
+    """Train -> (data, net, log, accuracy on validation by `tta`, seconds since the start)."""
     data = fer2013.load()
     valid = data.split("valid")
     glance = valid.take(np.flatnonzero(valid.truth >= 0)[:GLANCED])
