@@ -16,6 +16,9 @@ mx = runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
 
 SAME = np.array([1.0, 0, 0, 0, 1, 0])  # the warp that leaves a picture as it is
+# Of the rate of the other layers: at the full one the warp loses the face at once, and no emotion is
+# learnt (37 % of validation after 36 epochs; with this 65 % after 6).
+PATIENCE = 0.01
 
 
 class Transformer(HybridBlock):
@@ -33,6 +36,7 @@ class Transformer(HybridBlock):
             self.where.add(nn.Dense(32, activation="relu", in_units=10 * left * left))
             same = {"weight_initializer": "zeros", "bias_initializer": mx.init.Constant(SAME)}
             self.where.add(nn.Dense(6, in_units=32, **same))
+        self.collect_params().setattr("lr_mult", PATIENCE)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         """(N, C, size, size) -> the same, warped."""
