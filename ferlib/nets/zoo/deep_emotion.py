@@ -16,8 +16,8 @@ mx = runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
 
 SAME = np.array([1.0, 0, 0, 0, 1, 0])  # the warp that leaves a picture as it is
-# Of the rate of the other layers: at the full one the warp loses the face at once, and no emotion is
-# learnt (37 % of validation after 36 epochs; with this 65 % after 6).
+# Of the rate of the other layers. At the full one the warp loses the face at once, and the net says
+# neutral of all of them; with this it read 65 % of FER+'s validation split after 6 epochs.
 PATIENCE = 0.01
 
 
