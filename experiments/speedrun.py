@@ -5,9 +5,9 @@
 The clock starts with this process: imports, reading the (cached) data, compiling and validation
 count. The recipe and the mark on the validation split were fixed before the runs. The mark, for
 answers averaged with those to the mirror images, is 84.99 %, the paper's best on the test split,
-and the 0.8 points by which an earlier shipped net read its test split worse than its validation
-split. Only a net that passes it is shown the test split, once, after the clock has stopped. Adds
-the run to results/speedrun.json.
+and the 1.2 points by which three runs of an earlier recipe read their test split worse than their
+validation split (results/search.md). Only a net that passes it is shown the test split, once, after
+the clock has stopped. Adds the run to results/speedrun.json.
 """
 
 import time
@@ -18,6 +18,7 @@ import argparse  # noqa: E402
 import json  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from dataclasses import asdict  # noqa: E402
+from itertools import product  # noqa: E402
 from operator import itemgetter  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -30,21 +31,22 @@ from ferlib.data.augment import Augmentation  # noqa: E402
 mx = runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
 
-MARK = 0.858
+MARK = 0.862
 PAPER = 0.8499
 TTA = ("none", "flip")
+WAVES = 16
 GLANCED = 256  # pictures of the validation split seen after each epoch: all of them cost a tenth
 # In so few epochs nothing is learnt by heart: pictures hardly moved, none worn, did better.
 GENTLE = Augmentation(rotation=8, shift=0.05, scale=1.1, shear=0, erase=0, wear=0)
 # Epochs by the sides of their pictures, in pixels.
-SIDES = ((8, 24), (6, 32), (4, 48))
+SIDES = ((8, 24), (6, 32), (6, 48))
 
 
 @nets.register("sprint", size=48, any_size=True)
 def sprint(net: nets.Net) -> Iterator[HybridBlock]:
     """A VGG whose first layer halves the picture; the channels fill AMX's tiles."""
-    yield from layer(net.channels, 32, side=5, strides=2)
-    channels = 32
+    yield from waves(net.channels)
+    channels = 2 * WAVES
     for count, width in ((1, 64), (2, 160), (2, 320)):
         for _ in range(count):
             yield from layer(channels, width)
@@ -57,10 +59,33 @@ def sprint(net: nets.Net) -> Iterator[HybridBlock]:
     yield nn.Dense(net.classes, in_units=channels)
 
 
-def layer(old: int, new: int, side: int = 3, strides: int = 1) -> Iterator[HybridBlock]:
+def waves(channels: int) -> Iterator[HybridBlock]:
+    """A convolution that does not learn, and a BatchNorm that makes its maps alike in strength.
+
+    Its kernels are the slowest waves of a cosine transform, near what PCA finds in patches of
+    pictures, and the same with the other sign. A step takes a tenth less time so.
+    """
+    half = cosines(5)[:WAVES]
+    kernels = mx.nd.array(np.repeat(np.concatenate([half, -half]), channels, axis=1))
+    fixed = {"use_bias": False, "weight_initializer": mx.init.Constant(kernels)}
+    first = nn.Conv2D(2 * WAVES, 5, 2, 2, in_channels=channels, **fixed)
+    first.weight.grad_req = "null"
+    yield first
+    yield nn.BatchNorm(in_channels=2 * WAVES)
+    yield nn.Activation("relu")
+
+
+def cosines(side: int) -> np.ndarray:
+    """Kernels (side * side, 1, side, side) of length one, from the mean to the fastest wave."""
+    one = [np.cos(k * np.pi * (np.arange(side) + 0.5) / side) for k in range(side)]
+    pairs = sorted(product(range(side), repeat=2), key=lambda pair: (sum(pair), pair))
+    both = np.stack([np.outer(one[down], one[across]) for down, across in pairs])
+    return both[:, None] / np.linalg.norm(both, axis=(1, 2))[:, None, None, None]
+
+
+def layer(old: int, new: int) -> Iterator[HybridBlock]:
     """A convolution, BatchNorm and ReLU."""
-    how = {"strides": strides, "padding": side // 2, "use_bias": False}
-    yield nn.Conv2D(new, side, in_channels=old, **how)
+    yield nn.Conv2D(new, 3, padding=1, use_bias=False, in_channels=old)
     yield nn.BatchNorm(in_channels=new)
     yield nn.Activation("relu")
 
