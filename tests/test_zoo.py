@@ -253,6 +253,7 @@ def test_a_step_in_bfloat16_ends_near_that_in_float32(name):
     assert losses[1] == pytest.approx(losses[0], abs=0.25)
 
 
+@pytest.mark.slow
 def test_a_net_in_bfloat16_does_not_ask_which_nets_came_before():
     """Maps put together are float32 in `resmasking`, and in no other net."""
     casts = []
