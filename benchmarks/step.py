@@ -37,17 +37,19 @@ RIVALS = {
 # ---------------------------------------------------------------- our side
 
 
-def our_step(name: str, precision: str, batch: int):
-    """A function that takes one step of training."""
+def our_step(name: str, precision: str, batch: int, size: int | None = None):
+    """A function that takes one step of training, with pictures of its size or a smaller one."""
     import numpy as np
 
     from ferlib import nets, runtime, training
     from ferlib.data.dataset import Dataset
 
     rng, net = np.random.default_rng(0), nets.find(name)
-    x = rng.standard_normal((batch, net.channels, net.size, net.size), dtype=np.float32)
+    side = size or net.size
+    x = rng.standard_normal((batch, net.channels, side, side), dtype=np.float32)
     y = rng.dirichlet(np.ones(net.classes), batch).astype(np.float32)
-    recipe = training.Recipe(net=name, batch_size=batch, precision=precision, lr=1e-3)
+    grow = ((1, side / net.size),) if side < net.size else ()
+    recipe = training.Recipe(net=name, batch_size=batch, precision=precision, lr=1e-3, grow=grow)
     unseen = np.zeros((batch, net.size, net.size), np.uint8)  # a run wants pictures of its own
     run = training.Run(recipe, runtime.contexts(), Dataset(unseen, y))
 

@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from conditions import conditions, plainly, spread, write
+from step import our_step
 from turns import Rival, take_turns
 
 BATCH = 64
@@ -20,28 +21,11 @@ NETS += [(name, 48) for name in ("resnet18", "resnet34", "vgg19", "googlenet", "
 
 def work(name: str, size: str, kind: str) -> None:
     """The other end of `compare`: steps of training."""
-    import numpy as np
-
-    from ferlib import nets, runtime, training
-    from ferlib.data.dataset import Dataset
     from ferlib.training import weaving
 
     if kind == "plain":
         weaving.SMALL = 0
-    rng, net, side = np.random.default_rng(0), nets.find(name), int(size)
-    x = rng.standard_normal((BATCH, net.channels, side, side), dtype=np.float32)
-    y = rng.dirichlet(np.ones(net.classes), BATCH).astype(np.float32)
-    grow = ((1, side / net.size),) if side < net.size else ()
-    recipe = training.Recipe(net=name, batch_size=BATCH, precision="bfloat16", lr=1e-3, grow=grow)
-    unseen = np.zeros((BATCH, net.size, net.size), np.uint8)  # a run wants pictures of its own
-    mx = runtime.import_mxnet()
-    run = training.Run(recipe, [mx.cpu()], Dataset(unseen, y))
-
-    def step() -> None:
-        training.step(run, x, y).wait_to_read()
-        mx.nd.waitall()
-
-    take_turns(step)
+    take_turns(our_step(name, "bfloat16", BATCH, int(size)))
 
 
 def compare(name: str, size: int, turns: int) -> dict:

@@ -313,6 +313,26 @@ def test_the_transformer_learns_to_look_elsewhere():
     assert middle.asscalar() > 1.1 * first
 
 
+@pytest.mark.slow
+def test_in_training_the_transformer_moves_a_hundredth_as_far():
+    rng, ways = np.random.default_rng(0), {}
+    x = rng.normal(size=(8, 1, 48, 48)).astype(np.float32)
+    y = np.eye(8, dtype=np.float32)
+    unseen = Dataset(np.zeros((8, 48, 48), np.uint8), y)
+    recipe = training.Recipe(net="deep_emotion", batch_size=8, precision="float32")
+    for pace in ("patient", "full"):
+        run = Run(recipe, [mx.cpu()], unseen)
+        bias = run.net[0].where[-1].bias
+        if pace == "full":
+            run.net[0].collect_params().setattr("lr_mult", 1)
+        before = bias.data().asnumpy()
+        mx.random.seed(3)  # the same dropout
+        step(run, x, y).wait_to_read()
+        ways[pace] = bias.data().asnumpy() - before
+    assert np.abs(ways["full"]).max() > 1e-6
+    np.testing.assert_allclose(ways["patient"], ways["full"] / 100, rtol=0.01, atol=1e-7)
+
+
 def test_attention_is_that_of_its_paper():
     """Equations 2 and 3 in NumPy: sigmoid(MLP(mean) + MLP(max)), then a 7 x 7 convolution."""
     weigh = Attention(32)

@@ -41,7 +41,7 @@ def layers(net: Net, plan: Plan) -> Iterator[HybridBlock]:
     dropouts = chain(plan.dropout, repeat(0.0))
     for (count, width), dropout in zip(plan.blocks, dropouts, strict=False):
         for _ in range(count):
-            yield from _convolution(channels, width, plan.batch_norm)
+            yield from convolution(channels, width, plan.batch_norm)
             channels = width
         yield nn.MaxPool2D(2)
         if dropout:
@@ -50,7 +50,8 @@ def layers(net: Net, plan: Plan) -> Iterator[HybridBlock]:
     yield from _head(net, plan, channels, side)
 
 
-def _convolution(old: int, new: int, batch_norm: bool) -> Iterator[HybridBlock]:
+def convolution(old: int, new: int, batch_norm: bool = True) -> Iterator[HybridBlock]:
+    """3 x 3, BatchNorm or a bias, ReLU: (N, old, side, side) -> (N, new, side, side)."""
     yield nn.Conv2D(new, 3, padding=1, in_channels=old, use_bias=not batch_norm)
     if batch_norm:  # its shift makes the convolution's bias superfluous
         yield nn.BatchNorm(in_channels=new)
