@@ -27,6 +27,7 @@ from benchmarks.conditions import ROOT, conditions, plainly
 from ferlib import files, nets, plots
 from ferlib.data import fer2013
 from ferlib.data.fer2013 import Fer2013
+from ferlib.data.labels import LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
 from ferlib.evaluation import bench, contest
 from ferlib.files import whole_files
@@ -67,18 +68,20 @@ def _read(path: Path) -> dict:
         row["curve"] = {name: [epoch[name] for epoch in log] for name in CURVES}
         rates = [epoch["images_per_s"] for epoch in log]
         of_row(row), row["recipe"], row["test"]  # without these it is no row
+        if len(log) != row["epochs"]:
+            raise ValueError("the log of another run")
+        return {"images_per_s": statistics.median(rates)} | row
     except FileNotFoundError as error:
         raise FerlibError(f"{error.filename} is missing: a row comes with its log") from None
     except (ValueError, KeyError, TypeError):
         raise FerlibError(f"{path} or its log is damaged: run that row again") from None
-    return {"images_per_s": statistics.median(rates)} | row
 
 
 def _checked(path: Path, row: dict, counts: dict) -> dict:
     wrong = differing(recipe(), recipe() | row["recipe"]) - FREE
     if wrong:
         raise FerlibError(f"{path}: not the bench's recipe, {', '.join(sorted(wrong))} differ")
-    measured = {name: figures["n"] for name, figures in row["test"].items()}
+    measured = {name: figures.get("n") for name, figures in row["test"].items()}
     if measured != counts.get(row["labels"]):
         raise FerlibError(f"{path}: not measured on FER2013's whole test split")
     return row
@@ -100,7 +103,7 @@ def of_row(row: dict) -> tuple:
 def own(asked: str, data: Fer2013) -> list[dict]:
     """LABELS=NET,NET -> the average of these nets, without and with flip averaging."""
     labels, _, names = asked.partition("=")
-    check_choice("labels", labels, bench.LABELS)
+    check_choice("labels", labels, LABEL_SETS)
     loaded = [nets.load(find_weights(name), precision="fused") for name in names.split(",")]
     wanted = bench.split_of(data, "test", labels).classes
     for _, info in loaded:
@@ -142,7 +145,7 @@ def nets_of(rows: list[dict], labels: str) -> list[dict]:
     return sorted(found, key=lambda net: -net["test"]["without near"]["accuracy"])
 
 
-MEANT = ("train", "valid", "test", "images_per_s", "ms", "minutes")  # over seeds
+MEANT = ("train", "valid", "test")  # over seeds
 
 
 def mean(values: list) -> Any:
@@ -158,17 +161,17 @@ def ranged(values: Iterable[float]) -> str:
     return f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
 
 
-def page(found: dict, copies: dict) -> str:
-    """results/bench.md of what results/bench.json and duplicates.json hold."""
-    known = {labels: nets_of(found["rows"], labels) for labels in bench.LABELS}
-    told = {"b": found, "d": copies, "nets": known, "ranged": ranged}
+def page(found: dict, copies: dict, speeds: dict) -> str:
+    """results/bench.md of what results/bench.json, duplicates.json and zoo.json hold."""
+    known = {labels: nets_of(found["rows"], labels) for labels in LABEL_SETS}
+    told = {"b": found, "d": copies, "z": speeds, "nets": known, "ranged": ranged}
     return pages.rendered("bench.md.jinja", sources=json.loads(SOURCES.read_text()), **told)
 
 
 def drawn(found: dict) -> dict[str, Any]:
     """Name of a picture -> the figure, for the labels that have rows."""
     made = {}
-    for labels in bench.LABELS:
+    for labels in LABEL_SETS:
         if some := nets_of(found["rows"], labels):
             curves = {net["name"]: net["curve"]["valid_accuracy"] for net in some}
             made[f"{labels}-curves"] = plots.accuracy_by_epoch(curves)
@@ -185,14 +188,14 @@ def drawn(found: dict) -> dict[str, Any]:
 def main() -> None:
     args = arguments()
     results = pages.results()
-    copies, found = results["duplicates"], results.get("bench")
+    copies, speeds, found = results["duplicates"], results["zoo"], results.get("bench")
     if args.folders or args.own or not found:
         found = gather(args, found or {"rows": [], "own": []}, copies["columns"])
     made = drawn(found)
     places = [f"{NAME}.json", f"{NAME}.md", *(f"{NAME}-{name}.png" for name in made)]
     with whole_files(*places) as (table, words, *pictures):
         table.write_text(pages.compact(found) + "\n")
-        words.write_text(page(found, copies))
+        words.write_text(page(found, copies, speeds))
         for place, figure in zip(pictures, made.values(), strict=True):
             figure.savefig(place, dpi=DPI)
 
@@ -224,7 +227,8 @@ def command(args: argparse.Namespace) -> str:
     """What was called, with only the last two names of each folder."""
     folders = [str(Path(*folder.parts[-2:])) for folder in args.folders]
     others = [f"--own {asked}" for asked in args.own]
-    return " ".join(["python experiments/bench_page.py", *folders, *others])
+    budget = [f"--minutes {args.minutes:g}"] if args.minutes else []
+    return " ".join(["python experiments/bench_page.py", *folders, *others, *budget])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ferlib import plots
 from ferlib.data import duplicates, fer2013
 from ferlib.data.dataset import SPLITS
 from ferlib.data.fer2013 import Fer2013
+from ferlib.data.labels import LABEL_SETS
 from ferlib.evaluation import bench
 from ferlib.files import whole_files
 
@@ -35,7 +36,7 @@ def report(data: Fer2013) -> dict:
     names = dict(enumerate(SPLITS))
     known: dict = {"hash": {"bits": duplicates.BITS, "near": duplicates.NEAR}}
     known["rows"] = {name: int((data.usage == part).sum()) for part, name in names.items()}
-    known["columns"] = {labels: columns(data, labels) for labels in bench.LABELS}
+    known["columns"] = {labels: columns(data, labels) for labels in LABEL_SETS}
     bits = found.bits[~found.exact]
     counts, edges = np.histogram(bits, np.arange(-1, bits.max() + 2, 2))  # they are all even
     known["nearest"] = {"edges": edges.tolist(), "pictures": counts.tolist()}

@@ -21,8 +21,6 @@ import compare
 from benchmarks.conditions import conditions, plainly, result, write
 from ferlib import training
 from ferlib.data import fer2013
-from ferlib.data.dataset import Dataset
-from ferlib.nets.places import weight_files
 from ferlib.training import settings
 
 EPOCHS, TRIALS, MINUTES = 5, 24, 90.0
@@ -40,14 +38,9 @@ SPACE = {
 }
 
 
-def splits(data: fer2013.Fer2013) -> list[Dataset]:
-    """What `ferlib train` learns from and is judged by."""
-    return [data.split("train", keep="usable"), data.split("valid")]
-
-
 def search(folder: Path, recipe: training.Recipe, trials: int, minutes: float) -> dict:
     """The search as results/tune.json tells it."""
-    learn, valid = splits(fer2013.load())
+    learn, valid = fer2013.load().to_train()
     found = training.tune(learn, valid, recipe, SPACE, trials, folder, minutes=minutes)
     shares, chance = found.importances()
     rows = [{key: told(value) for key, value in row.items()} for row in found.rows]
@@ -76,9 +69,8 @@ def confirm(folder: Path, found: dict, epochs: int, command: str = "") -> dict:
     for label, recipe in recipes.items():
         nets = {seed: f"{folder}/{label}-{epochs}-seed{seed}" for seed in SEEDS}
         for seed, prefix in nets.items():
-            if not weight_files(prefix)[2].exists():
-                mine = replace(recipe, seed=seed)
-                training.train_to(prefix, *splits(data), mine, command=command)
+            mine = replace(recipe, seed=seed)  # what has been trained by it is not trained again
+            training.train_to(prefix, *data.to_train(), mine, command=command)
         prefixes = list(nets.values())
         compare.keep_logs("tune", prefixes)
         hows = [compare.trained(prefix) for prefix in prefixes]

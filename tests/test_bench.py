@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from command import ferlib as command
 from command import mistake
 
+from ferlib import training
 from ferlib.data import duplicates, fer2013, labels, sample
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
@@ -197,7 +199,7 @@ def test_the_columns_of_the_real_test_split_are_as_docs_own_data_tells():
     data = fer2013.load_or_sample()
     counts = {
         labels: [int(kept.sum()) for kept in bench.columns(data, part).values()]
-        for labels in bench.LABELS
+        for labels in labels.LABEL_SETS
         for part in [bench.split_of(data, "test", labels)]
     }
     assert counts == {"ferplus": [3153, 2894, 2659], "fer2013": [3589, 3301, 3030]}
@@ -228,10 +230,35 @@ def test_a_net_of_the_seven_labels_from_the_command_line(folder, tmp_path):
     assert refused.returncode == 2 and "without --protocol" in refused.stderr
 
 
-def test_the_command_line_knows_the_labels():
-    from ferlib.cli.bench import LABELS  # where nothing heavy may be imported
+def test_a_budget_is_counted_once_for_a_folder(data, tmp_path, monkeypatch):
+    """A stopwatch tells another number of epochs each time, which would be another training."""
+    rates = iter([100, 50])
+    monkeypatch.setattr(contest, "speed", lambda net, data: next(rates))
+    pictures = len(data.labelled("train"))
+    minutes = 3 * pictures / 100 / 60
+    for _ in range(2):
+        assert contest.epochs_for("vgg-tiny", data, minutes, tmp_path) == 3
+    assert contest.epochs_for("vgg-tiny", data, 4 * minutes, tmp_path) == 6
 
-    assert LABELS == bench.LABELS
+
+@pytest.mark.slow
+def test_the_speed_of_a_training_is_told_for_few_pictures_too(data):
+    few = replace(data, usage=np.where(np.cumsum(data.usage == 0) > 200, 1, data.usage))
+    assert contest.speed("vgg-tiny", few) > 100
+
+
+def test_a_net_that_diverges_does_not_keep_the_others_out(monkeypatch, tmp_path, capsys):
+    from ferlib.cli import bench as called
+
+    def row(net, *_how):
+        if net == "vgg13":
+            raise training.Diverged("no numbers any more")
+        return {"net": net}
+
+    monkeypatch.setattr(called, "_row", row)
+    args = Namespace(nets=["vgg13", "vgg-tiny"], labels=["fer2013"], sample=True, out=tmp_path)
+    with pytest.raises(FerlibError, match=r"no answers any more: vgg13, fer2013\. The rest"):
+        called.bench(Namespace(**vars(args), predictions=None, data=None))
 
 
 def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):
@@ -297,7 +324,9 @@ def test_rows_are_gathered_with_their_curves_and_none_is_lost(tmp_path):
     }
 
 
-@pytest.mark.parametrize("harm", ["none", "recipe", "other data", "no log", "damaged"])
+@pytest.mark.parametrize(
+    "harm", ["none", "recipe", "other data", "no log", "another's log", "damaged"]
+)
 def test_what_is_no_row_of_the_bench_is_told(tmp_path, harm):
     row = recorded("a", 0.8)
     if harm == "recipe":
@@ -306,6 +335,9 @@ def test_what_is_no_row_of_the_bench_is_told(tmp_path, harm):
         row["test"]["published"]["n"] = 58
     if harm != "none":
         path = stored(tmp_path, row)
+    if harm == "another's log":
+        lines = contest.log_of(tmp_path / "a-ferplus-0").read_text().splitlines()
+        contest.log_of(tmp_path / "a-ferplus-0").write_text("\n".join(lines[:-1]) + "\n")
     if harm == "no log":
         contest.log_of(tmp_path / "a-ferplus-0").unlink()
     if harm == "damaged":
@@ -316,19 +348,15 @@ def test_what_is_no_row_of_the_bench_is_told(tmp_path, harm):
         bench_page.gathered(tmp_path, COUNTS)
 
 
-def test_the_page_shows_means_and_ranges_and_what_is_missing():
-    results = pages.results()
+def test_rows_of_several_seeds_are_one_net_and_the_better_net_comes_first():
     rows = [recorded("vgg19", 0.8), recorded("web_cnn", 0.7), recorded("web_cnn", 0.76, seed=1)]
-    rows = [row | {"images_per_s": 98.6} for row in rows]
-    known = results["bench"] | {"rows": rows, "own": []}
-    text = bench_page.page(known, results["duplicates"])
-    ours, theirs = text.split("\n## FER2013\n")
-    assert "| `vgg19` | 3 | 1 | 80.00% | 80.00% | 80.00% | 80.00% |" in ours
-    assert "| `web_cnn` | 3 | 2 | 73.00% |" in ours
-    assert "| `web_cnn` | 0, 1 | 73.00% (70.00% to 76.00%) |" in ours
-    assert "| `vgg19` | 1,234,567 | 89 | 99 | 1.5 | 40 |" in ours
-    assert ours.index("| `vgg19` | 3") < ours.index("| `web_cnn` | 3")  # the better one first
-    assert "No row has been recorded yet" in theirs and "No row" not in ours
+    first, second = bench_page.nets_of(rows, "ferplus")
+    assert (first["name"], first["several"], len(first["seeds"])) == ("vgg19", False, 1)
+    assert (second["name"], second["several"], len(second["seeds"])) == ("web_cnn", True, 2)
+    assert second["valid"]["accuracy"] == pytest.approx(0.73)
+    assert second["test"]["without near"]["balanced_accuracy"] == pytest.approx(0.73)
+    assert not bench_page.nets_of(rows, "fer2013")
+    assert bench_page.ranged([0.7, 0.76]) == "73.00% (70.00% to 76.00%)"
 
 
 def test_the_bench_is_shown_as_recorded():
@@ -336,7 +364,7 @@ def test_the_bench_is_shown_as_recorded():
     results = pages.results()
     found, copies = results["bench"], results["duplicates"]
     page = (ROOT / "results" / "bench.md").read_text()
-    assert page == bench_page.page(found, copies), "run experiments/bench_page.py"
+    assert page == bench_page.page(found, copies, results["zoo"]), "run experiments/bench_page.py"
     for row in (*found["rows"], *found["own"]):
         measured = {name: figures["n"] for name, figures in row["test"].items()}
         assert measured == copies["columns"][row["labels"]]

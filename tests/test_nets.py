@@ -210,8 +210,31 @@ def test_the_widened_graph_of_a_net_for_colours_is_the_same_net(colours):
 def test_a_net_for_colours_in_bfloat16_answers_alike(colours):
     net = nets.create(nets.find("vgg-tiny", channels=3), seed=0)
     x = mx.nd.array(colours)
-    full, rounded = (one(x).asnumpy() for one in (net, precision.in_bfloat16(net)))
+    full, rounded = (one(x).asnumpy() for one in (net, precision.in_bfloat16(net, channels=3)))
     assert (full != rounded).any()  # it really was another precision
+    assert np.abs(full - rounded).max() < 0.03 * np.abs(full).max()
+
+
+def in_groups():
+    """Three gray nets side by side."""
+    yield nn.Conv2D(24, 3, padding=1, groups=3, in_channels=3)
+
+
+def spread():
+    """Blocks of 2 x 2 pixels as channels, before any convolution."""
+    yield nn.HybridLambda(lambda F, x: F.space_to_depth(x, 2))
+    yield nn.Conv2D(24, 3, padding=1, in_channels=12)
+
+
+@pytest.mark.parametrize("layers", [in_groups, spread])
+def test_in_bfloat16_a_first_convolution_may_see_other_channels_than_the_picture(colours, layers):
+    net = nn.HybridSequential()
+    net.add(*layers(), nn.BatchNorm(in_channels=24), nn.Activation("relu"), nn.Flatten())
+    net.initialize(mx.init.Xavier())
+    x = mx.nd.array(np.repeat(colours, 16, axis=0)[:16])
+    half = precision.in_bfloat16(net, batch=16, channels=3)
+    with mx.autograd.record():
+        full, rounded = (one(x).asnumpy() for one in (net, half))
     assert np.abs(full - rounded).max() < 0.03 * np.abs(full).max()
 
 

@@ -91,6 +91,8 @@ def test_learning_rate_climbs_then_falls_to_zero(drawn):
         ("cosine", 0, {0: 0.4, 250: 0.341421, 500: 0.2, 1000: 0}),
         ("linear", 0.1, {0: 0, 50: 0.2, 100: 0.4, 325: 0.3, 550: 0.2, 1000: 0}),
         ("linear", 0, {0: 0.4, 250: 0.3, 500: 0.2, 1000: 0}),
+        ("cosine", 1, {0: 0, 500: 0.2002, 999: 0.4}),  # up to the last step
+        ("linear", 1, {0: 0, 500: 0.2002, 999: 0.4}),
         ("constant", 0.1, {0: 0.004, 49: 0.2, 99: 0.4, 100: 0.4, 550: 0.4, 1000: 0.4}),
         ("constant", 0, {0: 0.4, 500: 0.4, 1000: 0.4}),
     ],
@@ -471,6 +473,17 @@ def test_a_second_training_keeps_out_of_the_folder(drawn, tmp_path):
     with checkpoints.locked(tmp_path), pytest.raises(FerlibError, match="another training"):
         fit(drawn, QUICK, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_inside_a_locked_folder_stays_what_it_is(tmp_path):
+    with pytest.raises(BlockingIOError), checkpoints.locked(tmp_path):
+        raise BlockingIOError("a pipe is full")
+
+
+def test_a_batch_that_devices_cannot_share_is_told(drawn):
+    mx = training.precision.mx
+    with pytest.raises(FerlibError, match="15 cannot be shared evenly among 2 devices"):
+        training.Run(replace(QUICK, batch_size=15), [mx.cpu(0), mx.cpu(1)], drawn[0])
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(drawn, tmpfs):

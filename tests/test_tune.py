@@ -52,13 +52,14 @@ def test_what_trials_must_share_cannot_be_searched():
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"optimiser": "adam", "lr": 0.001}, {"scheme": "multi-target"}]
+    "how",
+    [{}, {"optimiser": "adam", "lr": 0.001}, {"scheme": "multi-target"}, {"centre": 0.003}],
 )
 def test_the_default_space_is_around_the_recipe(how):
     recipe = training.Recipe(**how)
     found = space.checked(training.default_space(recipe), recipe)
     assert study._as_it_is(recipe, found) == {name: settings.value(recipe, name) for name in found}
-    assert ("mixup" in found) == (recipe.scheme != "multi-target")
+    assert ("mixup" in found) == (recipe.scheme != "multi-target" and not recipe.centre)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,7 @@ def test_the_default_space_is_around_the_recipe(how):
         ({"warmup": {"low": 0, "high": 1.5}}, "1.5 cannot be, expected 0 to 1"),
         ({"batch_size": {"low": 8, "high": 12.5}}, "expected a whole number, not 12.5"),
         ({"batch_size": [0, 8]}, "0 cannot be, expected 1 or more"),
+        ({"lr": [0.1, 1e39]}, "lr 1e.39: expected 0 to 1e.38"),
         ({"optimiser": {"low": 0, "high": 1}}, "expected a name, not 0"),
         ({"optimiser": ["nag", "lamb"]}, "unknown optimiser 'lamb'"),
         ({"scheme": ["majority", "multi-target"], "mixup": {"low": 0, "high": 1}}, "multi-target"),
@@ -149,7 +151,7 @@ def test_what_is_no_recipe_is_one_plain_line(tmp_path, wrong, told):
 # ---------------------------------------------------------------- what ends a trial
 
 
-def judged(curve: list[float], epochs: int = 4, loss: float = 1.0) -> str:
+def judged(curve: list[float], epochs: int = 4) -> str:
     """How a trial ends after so many epochs, where five have read 50, 60, 70, 80 and 90 %."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
     whole = optuna.create_study(direction="maximize", pruner=pruner)
@@ -159,7 +161,7 @@ def judged(curve: list[float], epochs: int = 4, loss: float = 1.0) -> str:
         whole.add_trial(done)
     trial = whole.ask()
     rows = [
-        {"epoch": epoch, "valid_accuracy": value, "valid_loss": loss}
+        {"epoch": epoch, "valid_accuracy": value, "valid_loss": 1.0}
         for epoch, value in enumerate(curve, 1)
     ]
     run = SimpleNamespace(log=rows, recipe=replace(QUICK, epochs=epochs))
@@ -187,7 +189,6 @@ def test_a_trial_below_the_median_is_ended_from_the_middle_on(curve, ending):
 
 
 def test_a_loss_that_is_no_number_ends_a_trial():
-    assert judged([0.9], loss=math.nan) == "diverged after 0"
     trial = optuna.create_study().ask()
     watched = training.Prune(trial)
     watched.on_batch(None, 1, 0, mx.nd.array([3]))
@@ -202,6 +203,20 @@ def test_what_a_trial_would_have_come_to_by_hand():
     logs = [{1: 0.2, 2: 0.5, 3: 0.8}, {1: 0.4, 2: 0.6, 3: 0.8}, {1: 0.1, 2: 0.3}, {1: 0.2}, {}]
     wanted = [0.8, 0.8, 0.3 + 0.25, 0.2 + 0.5, math.nan]
     assert importance.at_the_end(logs, 3) == pytest.approx(wanted, nan_ok=True)
+
+
+def test_a_trial_that_diverged_is_worse_than_all_others(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        importance, "importances", lambda rows, figures, *how: asked.append(figures)
+    )
+    states = ["finished", "ended early", "diverged", "diverged"]
+    rows = [{"state": state, "settings": {}} for state in states]
+    logs = [{1: 0.5, 2: 0.7}, {1: 0.4}, {1: 0.5}, {}]
+    for figure, worst in (("accuracy", -math.inf), ("loss", math.inf)):
+        recipe = replace(QUICK, epochs=2)
+        study.Search(figure, {}, rows, logs, rows[0], recipe).importances()
+        assert asked.pop() == pytest.approx([0.7, 0.6, worst, worst])
 
 
 @pytest.mark.slow

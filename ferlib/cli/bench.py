@@ -1,32 +1,44 @@
 """ferlib bench: networks under one protocol, and anybody's predictions."""
 
 from argparse import Namespace
+from itertools import product
 from typing import Any
 
 from ferlib.cli.arguments import add_command, amount, number, seed
+from ferlib.data.labels import LABEL_SETS
 from ferlib.errors import FerlibError
-
-LABELS = ("ferplus", "fer2013")
 
 
 def bench(args: Namespace) -> dict:
     if args.predictions:
         return _score(args)
-    from ferlib import nets
     from ferlib.data.sources import DRAWN, open_data
     from ferlib.evaluation import contest
+    from ferlib.nets import registry
+    from ferlib.training import Diverged
 
-    for name in args.nets:
-        nets.find(name)  # before hours of training
+    chosen = args.nets or contest.contenders()
+    for name in chosen:
+        registry.assembled(registry.find(name))  # before hours of training: it may need a package
     data = _fer2013(open_data(DRAWN if args.sample else args.data))
-    found = []
-    for net in args.nets or contest.contenders():
-        for labels in args.labels or LABELS:
-            epochs = args.epochs or contest.epochs_for(net, data, args.minutes)
-            told = contest.row(net, labels, data, epochs, args.seed, args.out)
-            print(_line(f"{net}, {labels}, {epochs} epochs", told["test"]))
-            found.append(told)
+    found, diverged = [], []
+    for net, labels in product(chosen, args.labels or LABEL_SETS):
+        try:
+            found.append(_row(net, labels, data, args))
+        except Diverged:  # the rate is not chosen for it: the others are wanted all the same
+            diverged.append(f"{net}, {labels}")
+    if diverged:
+        raise FerlibError(f"no answers any more: {'; '.join(diverged)}. The rest is in {args.out}")
     return {"rows": found}
+
+
+def _row(net: str, labels: str, data: Any, args: Namespace) -> dict:
+    from ferlib.evaluation import contest
+
+    epochs = args.epochs or contest.epochs_for(net, data, args.minutes, args.out)
+    told = contest.row(net, labels, data, epochs, args.seed, args.out)
+    print(_line(f"{net}, {labels}, {epochs} epochs", told["test"]), flush=True)
+    return told
 
 
 def _score(args: Namespace) -> dict:
@@ -36,7 +48,7 @@ def _score(args: Namespace) -> dict:
     if args.nets:
         args.refuse(f"--predictions are not of a network to be trained: leave out {args.nets[0]}")
     if len(args.labels or ()) != 1:
-        args.refuse(f"--predictions needs --labels, one of {' and '.join(LABELS)}")
+        args.refuse(f"--predictions needs --labels, one of {' and '.join(LABEL_SETS)}")
     data = _fer2013(open_data(DRAWN if args.sample else args.data))
     part = scoring.split_of(data, "test", args.labels[0])
     found = scoring.in_columns(scoring.read_predictions(args.predictions, part), data, part)
@@ -62,7 +74,7 @@ def add_commands(commands: Any) -> None:
     command = add_command(commands, "bench", bench, about)
     add = command.add_argument
     add("nets", nargs="*", metavar="NET", help="networks (default: all)")
-    add("--labels", action="append", choices=LABELS, help="default: both, one after the other")
+    add("--labels", action="append", choices=LABEL_SETS, help="default: both, one after the other")
     add("--minutes", type=amount, default=30.0, help="of training for each, on these threads")
     add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")
     add("--seed", type=seed, default=0)

@@ -7,8 +7,8 @@ from ferlib.cli.arguments import add_command
 
 LABELS = {"ferplus": "FER+", "fer2013": "FER2013"}
 TITLES = ("network", "input", "M weights", "M mult-adds", "images/s", "ms", *LABELS.values())
-ABOUT = """M: millions. images/s in training, ms for one picture, and accuracy on the test splits of
-FER+ and FER2013 as published are the bench's (results/bench.md); -: not measured."""
+ABOUT = """M: millions. images/s in training and ms for one picture are of one core, accuracy is of
+the test splits of FER+ and FER2013 as published: the bench (results/bench.md); -: not measured."""
 
 
 def models(args: Namespace) -> dict:

@@ -14,7 +14,7 @@ from ferlib.cli.arguments import (
     seed,
     share,
 )
-from ferlib.data.labels import SCHEMES
+from ferlib.data.labels import LABEL_SETS, SCHEMES
 from ferlib.nets.places import find_weights, stored_files
 
 IMAGENET = "imagenet"  # instead of a prefix of weights
@@ -29,13 +29,14 @@ def recipe(args: Namespace) -> Any:
     """
     from ferlib import training
 
+    base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
+    args.teacher, args.start = args.teacher or base.teacher, args.start or base.start
     given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
-    given["teacher"] = None if args.teacher is None else tuple(map(_stored, args.teacher))
-    given["start"] = args.start if args.start in (None, IMAGENET) else _stored(args.start)
+    given["teacher"] = tuple(map(_stored, args.teacher))
+    given["start"] = args.start if args.start in ("", IMAGENET) else _stored(args.start)
     for name in ("teacher_share", "teacher_views"):
         if getattr(args, name) is not None and not args.teacher:
             args.refuse(f"--{name.replace('_', '-')} needs --teacher")
-    base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
     found = replace(base, **{key: value for key, value in given.items() if value is not None})
     network = found.network()
     if found.start == IMAGENET:
@@ -66,11 +67,7 @@ def splits(args: Namespace, size: int, channels: int) -> list:
     if own and (args.protocol or not isinstance(data, Fer2013)):
         args.refuse("--labels fer2013 is for FER2013 itself, without --protocol")
     if isinstance(data, Fer2013):
-        if own:
-            return [data.labelled("train", args.without_duplicates), data.labelled("valid")]
-        protocol = args.protocol or PROTOCOLS[0]
-        learn = data.split("train", protocol, "usable", args.without_duplicates)
-        return [learn, data.split("valid", protocol)]
+        return data.to_train(args.labels, args.protocol or PROTOCOLS[0], args.without_duplicates)
     if args.protocol or args.without_duplicates:
         args.refuse("--protocol and --without-duplicates are for FER2013 with its votes")
     return _framed(data, {"size": size, "channels": channels, "faces": args.faces})
@@ -93,7 +90,7 @@ def add_data(command: ArgumentParser) -> None:
     add = command.add_argument
     add("--protocol", choices=PROTOCOLS, help=f"FER2013's votes (default: {PROTOCOLS[0]})")
     about = "FER+'s votes for eight emotions, or FER2013's own labels, one of seven a picture"
-    add("--labels", choices=("ferplus", "fer2013"), default="ferplus", help=about)
+    add("--labels", choices=LABEL_SETS, default=LABEL_SETS[0], help=about)
     add("--without-duplicates", action="store_true", help="leave out pictures of later splits")
     add_folders(command)
 

@@ -26,6 +26,8 @@ COLOURS = dict(zip(EMOTIONS, HUES, strict=True))
 COLUMNS = (*EMOTIONS, "unknown", "non-face")
 SCHEMES = ("majority", "probability", "cross-entropy", "multi-target")
 
+# FER+'s votes, or FER2013's own labels.
+LABEL_SETS = ("ferplus", "fer2013")
 SEVEN = EMOTIONS[:-1]  # of FER2013's own labels, which have no contempt
 OWN = np.array([4, 5, 6, 1, 3, 2, 0])  # FER2013's numbers -> those of SEVEN
 

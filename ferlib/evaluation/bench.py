@@ -15,10 +15,10 @@ import numpy as np
 from ferlib.data import duplicates
 from ferlib.data.dataset import Dataset
 from ferlib.data.fer2013 import Fer2013
+from ferlib.data.labels import LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
 from ferlib.metrics import Figures, measure
 
-LABELS = ("ferplus", "fer2013")
 COLUMNS = ("published", "without exact", "without near")
 
 
@@ -36,10 +36,10 @@ class Scores:
     ece: float
 
 
-def split_of(data: Fer2013, split: str, labels: str, protocol: str = "fer2013new.csv") -> Dataset:
+def split_of(data: Fer2013, split: str, labels: str) -> Dataset:
     """The pictures of a split that count, with FER+'s votes or with FER2013's labels."""
-    check_choice("labels", labels, LABELS)
-    return data.labelled(split) if labels == "fer2013" else data.split(split, protocol)
+    check_choice("labels", labels, LABEL_SETS)
+    return data.labelled(split) if labels == "fer2013" else data.split(split)
 
 
 def columns(data: Fer2013, part: Dataset) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ MINUTES = 30.0  # of training for each net, on one core
 # A head's turn is another task; the second is for drawn faces; the third is repvgg after training.
 LEFT_OUT = ("roll", "vgg-tiny", "repvgg_plain")
 _TRIED = 12  # steps, after which a training's speed is known
-_LEFT_OUT = 4  # of them: the first steps prepare
+_WARMING = 4  # of them: the first steps prepare
 
 
 def contenders() -> list[str]:
@@ -48,20 +48,33 @@ def recipe(net: str, epochs: int, seed: int = 0) -> training.Recipe:
 
 def speed(net: str, data: Fer2013) -> float:
     """Pictures that a training step of the bench takes in a second, preparation included."""
-    run = Run(recipe(net, 1), [mx.cpu()], data.split("train", keep="usable").take(np.arange(2048)))
+    learn = data.split("train", keep="usable")
+    run = Run(recipe(net, 1), [mx.cpu()], learn.take(np.arange(min(64 * _TRIED, len(learn)))))
     targets = np.eye(len(EMOTIONS), dtype=np.float32)[np.zeros(64, int)]
     spent = []
     for number in range(_TRIED):
         began = time.perf_counter()
-        rows = np.arange(64) + 64 * number
+        rows = (np.arange(64) + 64 * number) % len(run.learn)
         step(run, batch(run.pictures, rows, run.recipe, 1, number), targets).wait_to_read()
         spent.append(time.perf_counter() - began)
-    return 64 / float(np.median(spent[_LEFT_OUT:]))
+    return 64 / float(np.median(spent[_WARMING:]))
 
 
-def epochs_for(net: str, data: Fer2013, minutes: float = MINUTES) -> int:
-    """How many epochs of the training split fit into so many minutes; at least one."""
-    return max(1, round(60 * minutes * speed(net, data) / len(data.labelled("train"))))
+def epochs_for(
+    net: str, data: Fer2013, minutes: float = MINUTES, folder: str | Path = "runs/bench"
+) -> int:
+    """How many epochs of the training split fit into so many minutes; at least one.
+
+    Counted once for a folder: with another number of epochs a training would not go on.
+    """
+    place = Path(folder) / f"{net}-epochs.json"
+    known = json.loads(place.read_text()) if place.is_file() else {}
+    if f"{minutes:g}" not in known:
+        epochs = round(60 * minutes * speed(net, data) / len(data.labelled("train")))
+        known[f"{minutes:g}"] = max(1, epochs)
+        with whole_file(place) as partial:
+            partial.write_text(json.dumps(known) + "\n")
+    return known[f"{minutes:g}"]
 
 
 def row(
@@ -77,21 +90,25 @@ def row(
     Killed and called again it goes on.
     """
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
-    learn, valid = _splits(data, labels)
+    learn, valid = data.to_train(labels)
     how = recipe(net, epochs, seed)
-    info = training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
-    log = read_log(log_of(prefix))
-    pictures = info.trained.pictures if info.trained else 0
-    loaded, info = nets.load(prefix, precision="fused")
+    training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
     told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}
-    told |= pace(log, pictures) | {"recipe": asdict(how)}
-    told |= counted(nets.find(net, classes=len(info.classes))) | {"ms": latency(loaded, info)}
-    told |= measured(lambda pictures: nets.predict(loaded, pictures, info.raw()), data, labels)
+    told |= pace(read_log(log_of(prefix)), int(learn.trainable(how.scheme).sum()))
+    told |= {"recipe": asdict(how)} | _answers(prefix, labels, data)
     told |= {"date": date.today().isoformat(), "commit": files.commit()}
     told |= {"machine": runtime.describe()}
     with whole_file(f"{prefix}-row.json") as partial:
         partial.write_text(json.dumps(told, indent=1) + "\n")
     return told
+
+
+def _answers(prefix: Path, labels: str, data: Fer2013) -> dict[str, Any]:
+    """What a trained net costs and how it answers, as it is: without temperature and bias."""
+    net, info = nets.load(prefix, precision="fused")
+    told: dict[str, Any] = counted(nets.find(info.network, classes=len(info.classes)))
+    told |= {"ms": latency(net, info)}
+    return told | measured(lambda pictures: nets.predict(net, pictures, info.raw()), data, labels)
 
 
 def log_of(prefix: str | Path) -> Path:
@@ -110,12 +127,6 @@ def pace(log: list[dict[str, float]], pictures: int) -> dict[str, float]:
     rates = np.array([row["images_per_s"] for row in log])
     minutes = float((pictures / rates).sum() / 60)
     return {"minutes": round(minutes, 1), "images_per_s": round(float(np.median(rates)), 1)}
-
-
-def _splits(data: Fer2013, labels: str) -> tuple:
-    if labels == "fer2013":
-        return data.labelled("train"), data.labelled("valid")
-    return data.split("train", keep="usable"), data.split("valid")
 
 
 def measured(

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict
 from math import prod
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -13,13 +12,12 @@ from ferlib.nets import graph
 from ferlib.nets.registry import Net, assembled, find, names
 
 
-def catalogue(bench: str | Path | None = None) -> dict[str, dict[str, Any]]:
-    """Each network by name: its declaration, `counted`, and `measured` where the bench has it.
+def catalogue() -> dict[str, dict[str, Any]]:
+    """Each network by name: its declaration, `counted`, and what of it was `measured`.
 
     A network whose package is not installed has `needs`, a line that says so, instead of a size.
-    `bench` is a file of the bench's rows; by default the recorded one, if there is one.
     """
-    known = measured(bench)
+    known = measured()
     return {name: _told(find(name)) | known.get(name, {}) for name in names()}
 
 
@@ -41,28 +39,31 @@ def counted(net: Net) -> dict[str, int]:
     return {"parameters": parameters, "multiply_adds": graph.multiply_adds(block, net)}
 
 
-def measured(bench: str | Path | None = None) -> dict[str, dict[str, Any]]:
-    """What the bench says of each network it has rows of, each figure the mean over the rows.
+def measured() -> dict[str, dict[str, Any]]:
+    """What is known of each network's speed, and its accuracy by the bench.
 
-    images_per_s: pictures in a second of training; ms: for one picture; accuracy: on the test split
-    as published, by labels (ferplus, fer2013).
+    images_per_s: pictures in a second of training; ms: for one picture, both on one core (zoo.json:
+    rows are made beside other work); accuracy: on the test split as published, by labels (ferplus,
+    fer2013), the mean over the seeds.
     """
+    found = {name: _pace(row) for name, row in _recorded("zoo.json", "nets", {}).items()}
+    right: dict[str, dict[str, list[float]]] = {}
+    for row in _recorded("bench.json", "rows", []):
+        by_labels = right.setdefault(row["net"], {}).setdefault(row["labels"], [])
+        by_labels.append(row["test"]["published"]["accuracy"])
+    for name, accuracy in right.items():
+        means = {labels: round(mean(some), 5) for labels, some in accuracy.items()}
+        found.setdefault(name, {})["accuracy"] = means
+    return found
+
+
+def _pace(row: dict) -> dict[str, Any]:
+    return {"images_per_s": row["images_per_s"], "ms": row["ms"]["1"]}
+
+
+def _recorded(name: str, key: str, otherwise: Any) -> Any:
+    """What a file of results/ holds under a key; `otherwise` without the file."""
     try:
-        rows = json.loads(Path(bench or recorded("bench.json")).read_text())["rows"]
+        return json.loads(recorded(name).read_text())[key]
     except FerlibError:  # nothing is recorded yet
-        rows = []
-    by_net: dict[str, list[dict]] = {}
-    for row in rows:
-        by_net.setdefault(row["net"], []).append(row)
-    return {net: _means(some) for net, some in by_net.items()}
-
-
-def _means(rows: list[dict]) -> dict[str, Any]:
-    accuracy: dict[str, list[float]] = {}
-    for row in rows:
-        accuracy.setdefault(row["labels"], []).append(row["test"]["published"]["accuracy"])
-    return {
-        "images_per_s": round(mean(row["images_per_s"] for row in rows), 1),
-        "ms": round(mean(row["ms"]["1"] for row in rows), 2),
-        "accuracy": {labels: round(mean(some), 5) for labels, some in accuracy.items()},
-    }
+        return otherwise

@@ -83,10 +83,11 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     Path(folder).mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FerlibError(f"another training is running in {folder}: wait for it") from None
         yield
-    except BlockingIOError:
-        raise FerlibError(f"another training is running in {folder}: wait for it") from None
     finally:
         os.close(handle)
 

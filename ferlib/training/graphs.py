@@ -43,14 +43,15 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
     batch = recipe.batch_size if len(ctx) == 1 else 0
     if recipe.freeze:
         return _frozen(net, network, chosen, sizes, fuse=ctx[0].device_type == "cpu")
+    shapes = sizes, batch, network.channels
     if recipe.centre:
         graph = with_features(net(mx.sym.var("data")))
         picture = (1, network.channels, network.size, network.size)
         width = graph.infer_shape(data=picture)[1][1][1]
         return Graphs(
-            _ready(precision.block(graph, net, chosen, sizes, batch)), None, chosen, width=width
+            _ready(precision.block(graph, net, chosen, *shapes)), None, chosen, width=width
         )
-    whole = precision.in_bfloat16(net, sizes, batch) if chosen == "bfloat16" else net
+    whole = precision.in_bfloat16(net, *shapes) if chosen == "bfloat16" else net
     return Graphs(_ready(whole), None, chosen)
 
 
@@ -62,7 +63,7 @@ def _frozen(net: Any, network: Net, chosen: str, sizes: set[int], fuse: bool) ->
         net.collect_params()[name].grad_req = "null"
     if fuse and chosen == "float32":
         body = body.get_backend_symbol("MKLDNN")  # each convolution, BatchNorm and ReLU one step
-    frozen = _ready(precision.block(body, net, chosen, sizes))
+    frozen = _ready(precision.block(body, net, chosen, sizes, channels=network.channels))
     return Graphs(_ready(precision.block(head, net)), frozen, chosen, names)
 
 

@@ -77,6 +77,11 @@ class Run:
     """Net, trainer, pictures and log of one training run."""
 
     def __init__(self, recipe: Recipe, ctx: list, learn: Dataset, valid: Dataset | None = None):
+        if recipe.batch_size % len(ctx):
+            raise FerlibError(
+                f"batches of {recipe.batch_size} cannot be shared evenly among {len(ctx)} devices: "
+                "choose a multiple"
+            )
         self.recipe, self.ctx, self.learn, self.valid = recipe, ctx, learn, valid
         self.log: list[Row] = []
         self.stopped = ""  # why, when a callback has asked for it

@@ -11,6 +11,7 @@ from ferlib import runtime
 from ferlib.nets.graph import shapes
 from ferlib.training import weaving
 from ferlib.training.recipe import Recipe
+from ferlib.training.weaving import pair
 
 mx = runtime.import_mxnet()
 from mxnet import gluon  # noqa: E402  (after import_mxnet has prepared it)
@@ -28,14 +29,17 @@ def chosen(recipe: Recipe, ctx: list) -> str:
     return "bfloat16" if sound else "float32"
 
 
-def in_bfloat16(net: Any, sizes: Collection[int] = (48,), batch: int = 0) -> gluon.SymbolBlock:
+def in_bfloat16(
+    net: Any, sizes: Collection[int] = (48,), batch: int = 0, channels: int = 1
+) -> gluon.SymbolBlock:
     """The same parameters (float32) behind a graph that convolves in bfloat16.
 
-    `sizes` are the sides of the pictures that it will see, and `batch` how many at a time, if that
-    is always the same: then small maps may be woven (`weaving`). MXNet's `amp.init` would change
-    every net of the process, and what they export; converting one graph leaves `net` as it was.
+    `sizes` are the sides of the pictures that it will see, `channels` theirs, and `batch` how many
+    come at a time, if that is always the same: then small maps may be woven (`weaving`). MXNet's
+    `amp.init` would change every net of the process, and what they export; converting one graph
+    leaves `net` as it was.
     """
-    return block(net(mx.sym.var("data")), net, "bfloat16", sizes, batch)
+    return block(net(mx.sym.var("data")), net, "bfloat16", sizes, batch, channels)
 
 
 def block(
@@ -44,14 +48,15 @@ def block(
     precision: str = "float32",
     sizes: Collection[int] = (48,),
     batch: int = 0,
+    channels: int = 1,
 ) -> gluon.SymbolBlock:
     """A graph of some of a net's layers with the net's own parameters, float32."""
     (data,) = (name for name in graph.list_inputs() if name not in net.collect_params())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "cannot decide type": it is decided at the first batch
         if precision == "bfloat16":
-            inputs = _input_shapes(graph, max(sizes))  # once converted it has forgotten them
-            graph = _converted(widened(thickened(graph, sizes)))
+            inputs = _input_shapes(graph, max(sizes), channels)  # converted it has forgotten them
+            graph = _converted(widened(thickened(graph, sizes, channels)))
             if batch and runtime.amx():
                 graph = weaving.woven(graph, inputs, batch)
         return gluon.SymbolBlock(graph, mx.sym.var(data), params=net.collect_params())
@@ -67,13 +72,13 @@ def _converted(graph: Any):
     return amp.convert_symbol(graph, fp32_ops=full, **how)
 
 
-def thickened(graph: Any, sizes: Collection[int] = (48,)):
+def thickened(graph: Any, sizes: Collection[int] = (48,), channels: int = 1):
     """A graph with 1 x 3 kernels, zeros beside the weights, for 1 x 1 ones on maps of 33 to 48
     places, of which 6 x 6 is one.
 
     There oneDNN 2.4's bfloat16 kernel for 1 x 1 writes past its answer's end, and the process dies.
     """
-    risky = {name for size in sizes for name in _in_three_tiles(graph, size)}
+    risky = {name for size in sizes for name in _in_three_tiles(graph, size, channels)}
     whole = json.loads(graph.tojson())
     thick = {}
     for node in whole["nodes"]:
@@ -87,33 +92,22 @@ def thickened(graph: Any, sizes: Collection[int] = (48,)):
     return mx.sym.load_json(json.dumps(whole))(**thick) if thick else graph
 
 
-def _in_three_tiles(graph: Any, size: int) -> list[str]:
+def _in_three_tiles(graph: Any, size: int, channels: int) -> list[str]:
     """The names of the 1 x 1 convolutions on such maps, for pictures of a side."""
     nodes = json.loads(graph.tojson())["nodes"]
     all_of_them = [node for node in nodes if node["op"] == "Convolution"]
-    small = [one for one in all_of_them if _sides(one, "kernel") == _sides(one, "stride") == (1, 1)]
+    small = [one for one in all_of_them if pair(one, "kernel") == pair(one, "stride") == (1, 1)]
     if not small:
         return []
-    found = shapes(graph, _input_shapes(graph, size))
+    found = shapes(graph, _input_shapes(graph, size, channels))
     places = {one["name"]: prod(found[one["name"] + "_output"][2:]) for one in small}
     return [name for name, count in places.items() if count in THREE_TILES]
 
 
-def _input_shapes(graph: Any, size: int) -> dict[str, tuple[int, ...]]:
+def _input_shapes(graph: Any, size: int, channels: int) -> dict[str, tuple[int, ...]]:
     """The shapes of a graph's parameters, and of sixteen pictures of that side as its `data`."""
-    nodes = json.loads(graph.tojson())["nodes"]
-    first = next((node for node in nodes if node["op"] == "Convolution"), None)
-    if first is None:
-        return {}
-    weight = nodes[first["inputs"][1][0]]
-    channels = ast.literal_eval(weight["attrs"]["__shape__"])[1]  # the first sees the picture
-    pictures = (weaving.TOGETHER, channels, size, size)
-    known = graph.infer_shape(data=pictures)[0]
+    known = graph.infer_shape(data=(weaving.TOGETHER, channels, size, size))[0]
     return dict(zip(graph.list_arguments(), known, strict=True))
-
-
-def _sides(node: dict, name: str) -> tuple[int, ...]:
-    return ast.literal_eval(node["attrs"].get(name, "(1, 1)"))
 
 
 def widened(graph: Any):

@@ -5,6 +5,7 @@ from math import inf
 
 from ferlib import runtime
 from ferlib.data.augment import Augmentation
+from ferlib.data.images import NORMALISATIONS
 from ferlib.data.labels import SCHEMES
 from ferlib.errors import FerlibError, check_choice
 from ferlib.nets import imagenet, registry
@@ -13,7 +14,9 @@ mx = runtime.import_mxnet()
 
 OPTIMISERS = ("nag", "sgd", "adam")
 SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
 FREEZES = ("", "features")
+FLOAT32 = 1e38  # beyond, MXNet has no number for it
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Recipe:
         check_choice("scheme", self.scheme, SCHEMES)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("precision", self.precision, PRECISIONS)
+        if self.normalise:
+            check_choice("normalisation", self.normalise, NORMALISATIONS)
         if self.channels not in (0, 1, 3):
             raise FerlibError(f"{self.channels} channels: expected 1 (gray) or 3 (RGB)")
         if self.teacher and self.scheme == "multi-target":
@@ -74,7 +80,13 @@ class Recipe:
         self._check_freeze()
 
     def _check_numbers(self) -> None:
-        """FerlibError where what stands beside a plain training is no number for it."""
+        """FerlibError where a number cannot be trained with."""
+        for name in ("lr", "weight_decay"):
+            if not 0 <= getattr(self, name) < FLOAT32:
+                raise FerlibError(f"{name} {getattr(self, name)}: expected 0 to {FLOAT32:g}")
+        for _, part in self.grow:
+            if not 0.5 <= part <= 1:
+                raise FerlibError(f"pictures of {part:g} of the net's side: expected 0.5 to 1")
         for name, below in {"smoothing": 1, "average": 1, "mixup": inf, "centre": inf}.items():
             value = getattr(self, name)
             if not 0 <= value < below:
@@ -122,7 +134,7 @@ class Recipe:
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step, counted from 0, of `steps` in all."""
-        warmup = int(self.warmup * steps)
+        warmup = min(int(self.warmup * steps), steps - 1)  # schedules divide by the rest
         if self.schedule == "constant":
             return self.lr * min(1.0, (step + 1) / max(warmup, 1))
         made = {"cosine": mx.lr_scheduler.CosineScheduler, "linear": mx.lr_scheduler.PolyScheduler}

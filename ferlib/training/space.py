@@ -45,6 +45,8 @@ def default_space(recipe: Recipe) -> Space:
     there = set(settings.names())
     if recipe.scheme == "multi-target":  # has no use for shares of emotions
         there -= {"smoothing", "mixup"}
+    if recipe.centre:  # a mixed picture belongs to two classes
+        there -= {"mixup"}
     return {name: found[name] for name in found if name in there}
 
 

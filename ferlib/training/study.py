@@ -47,7 +47,10 @@ class Search:
         """See `importance.importances`. A diverged trial is worse than all others."""
         found = importance.at_the_end(self.logs, self.recipe.epochs)
         worst = -math.inf if self.figure == "accuracy" else math.inf
-        figures = [worst if math.isnan(value) else value for value in found]
+        figures = [
+            worst if row["state"] == "diverged" or math.isnan(value) else value
+            for row, value in zip(self.rows, found, strict=True)
+        ]
         given = [row["settings"] for row in self.rows]
         return importance.importances(given, figures, self.space, self.recipe.seed)
 

@@ -55,8 +55,6 @@ class Prune(Callback):
             self._end("diverged")
 
     def on_epoch(self, run: Any, row: Row) -> None:
-        if not math.isfinite(row["valid_loss"]):
-            self._end("diverged")
         self.trial.report(row[self.figure], int(row["epoch"]))
         self.trial.set_user_attr("last", row)
         if row["epoch"] < run.recipe.epochs and self.trial.should_prune():
@@ -112,7 +110,10 @@ def tune(
             study.write(folder, found, data_options)
         found = kept.search()
     if not found.best:
-        raise FerlibError(f"no trial in {folder} went to its end: try again, or with lower rates")
+        raise FerlibError(
+            f"no trial in {folder} went to its end: ask for more of them (--trials), or lower the "
+            "rates and name another folder"
+        )
     study.write(folder, found, data_options)
     return found
 

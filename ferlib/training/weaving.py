@@ -44,7 +44,7 @@ def woven(graph: Any, inputs: dict[str, tuple[int, ...]], batch: int) -> Any:
     gets plain ones. A graph without such kernels stays as it is, and so it does for a batch that is
     no multiple of sixteen.
     """
-    if batch % TOGETHER or not inputs:
+    if batch % TOGETHER:
         return graph
     loom = _Loom(graph, inputs)
     known = json.loads(graph.tojson(remove_amp_cast=False))
@@ -72,7 +72,7 @@ class _Loom:
 
     def gains(self, node: dict) -> bool:
         """Whether a node is a convolution that is quicker on woven maps."""
-        if node["op"] != "Convolution" or not _common(node) or 1 in _pair(node, "kernel"):
+        if node["op"] != "Convolution" or not _common(node) or 1 in pair(node, "kernel"):
             return False
         return self.shapes[node["name"] + "_output"][-1] <= SMALL
 
@@ -119,19 +119,20 @@ class _Loom:
 
 def _common(node: dict) -> bool:
     """Whether a convolution is of the common kind: no steps, gaps or groups."""
-    ones = {_pair(node, "stride"), _pair(node, "dilate")} == {(1, 1)}
+    ones = {pair(node, "stride"), pair(node, "dilate")} == {(1, 1)}
     return ones and int(node["attrs"].get("num_group", 1)) == 1
 
 
-def _pair(node: dict, name: str) -> tuple[int, ...]:
+def pair(node: dict, name: str) -> tuple[int, ...]:
+    """A convolution's kernel, stride, dilate or pad: down and across."""
     usual = "(0, 0)" if name == "pad" else "(1, 1)"
     return ast.literal_eval(node["attrs"].get(name, usual))
 
 
 def _apart(node: dict) -> dict[str, str]:
     """A kernel's attributes where its columns lie sixteen places apart."""
-    above, beside = _pair(node, "pad")
-    step = 1 if _pair(node, "kernel")[1] == 1 else TOGETHER
+    above, beside = pair(node, "pad")
+    step = 1 if pair(node, "kernel")[1] == 1 else TOGETHER
     return {"dilate": f"(1, {step})", "pad": f"({above}, {beside * TOGETHER})"}
 
 
