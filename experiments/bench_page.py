@@ -1,9 +1,10 @@
 """Gather finished rows of the bench in results/bench.json, and write its page and figures.
 
-    python experiments/bench_page.py [runs/bench ...] [--own LABELS=NET,NET ...]
+    python experiments/bench_page.py [runs/bench ...] [--own LABELS=NET,NET ...] [--again FOLDER]
 
-A row (`ferlib bench`) is taken with its learning curve; a row of the same net, labels and seed that
-was recorded before is replaced, all others stay. `--own` measures a net that was trained otherwise,
+A row (`ferlib bench`) is taken with its log; a row of the same net, labels and seed that was
+recorded before is replaced, all others stay. `--again` holds rows that were trained once more
+beside the recorded ones. `--own` measures a net that was trained otherwise,
 or the average of several, on validation and test, without and with flip averaging: that needs
 FERLIB_DATA. Without arguments the page and the figures are made again from results/bench.json.
 
@@ -12,6 +13,7 @@ The words stand in bench.md.jinja beside this file, what others report in bench_
 
 import argparse
 import json
+import shutil
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -30,7 +32,7 @@ from ferlib.data.fer2013 import Fer2013
 from ferlib.data.labels import LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
 from ferlib.evaluation import bench, contest
-from ferlib.files import whole_files
+from ferlib.files import whole_file, whole_files
 from ferlib.nets.places import find_weights
 
 NAME = ROOT / "results" / "bench"
@@ -85,6 +87,22 @@ def _checked(path: Path, row: dict, counts: dict) -> dict:
     if measured != counts.get(row["labels"]):
         raise FerlibError(f"{path}: not measured on FER2013's whole test split")
     return row
+
+
+def again(folder: Path, recorded: list[dict], counts: dict) -> list[dict]:
+    """What rows of a folder, trained once more, read beside the recorded ones."""
+    before = {of_row(row): row for row in recorded}
+    found = []
+    for row in gathered(folder, counts):
+        if of_row(row) not in before:
+            raise FerlibError(f"no row of {', '.join(map(str, of_row(row)))} was recorded before")
+        known = {key: row[key] for key in ("labels", "net", "seed", "date", "commit", "machine")}
+        known["then"], known["now"] = (
+            {"valid": one["valid"]["accuracy"], "published": one["test"]["published"]["accuracy"]}
+            for one in (before[of_row(row)], row)
+        )
+        found.append(known)
+    return found
 
 
 def merged(recorded: Iterable[dict], new: Iterable[dict], key: Callable[[dict], Any]) -> list[dict]:
@@ -165,6 +183,8 @@ def page(found: dict, copies: dict, speeds: dict) -> str:
     """results/bench.md of what results/bench.json, duplicates.json and zoo.json hold."""
     known = {labels: nets_of(found["rows"], labels) for labels in LABEL_SETS}
     told = {"b": found, "d": copies, "z": speeds, "nets": known, "ranged": ranged}
+    rates = [(row["epochs"], speeds["nets"][row["net"]]["images_per_s"]) for row in found["rows"]]
+    told["quiet"] = [epochs * copies["rows"]["train"] / rate / 60 for epochs, rate in rates]
     return pages.rendered("bench.md.jinja", sources=json.loads(SOURCES.read_text()), **told)
 
 
@@ -189,7 +209,7 @@ def main() -> None:
     args = arguments()
     results = pages.results()
     copies, speeds, found = results["duplicates"], results["zoo"], results.get("bench")
-    if args.folders or args.own or not found:
+    if args.folders or args.own or args.again or not found:
         found = gather(args, found or {"rows": [], "own": []}, copies["columns"])
     made = drawn(found)
     places = [f"{NAME}.json", f"{NAME}.md", *(f"{NAME}-{name}.png" for name in made)]
@@ -198,12 +218,22 @@ def main() -> None:
         words.write_text(page(found, copies, speeds))
         for place, figure in zip(pictures, made.values(), strict=True):
             figure.savefig(place, dpi=DPI)
+    keep_logs(args.folders)
+
+
+def keep_logs(folders: list[Path]) -> None:
+    """Copy the rows' logs to results/bench/."""
+    for row in (path for folder in folders for path in folder.glob("*-row.json")):
+        prefix = str(row).removesuffix("-row.json")
+        with whole_file(NAME / f"{Path(prefix).name}.csv") as partial:
+            shutil.copyfile(contest.log_of(prefix), partial)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folders", nargs="*", type=Path, help="of `ferlib bench --out`")
     parser.add_argument("--own", action="append", default=[], metavar="LABELS=NET,NET")
+    parser.add_argument("--again", type=Path, metavar="FOLDER", help="rows trained once more")
     about = "of training that the rows' epochs were counted for"
     parser.add_argument("--minutes", type=float, help=about)
     return parser.parse_args()
@@ -214,12 +244,14 @@ def gather(args: argparse.Namespace, recorded: dict, counts: dict) -> dict:
     rows = [row for folder in args.folders for row in gathered(folder, counts)]
     data = fer2013.load() if args.own else None
     others = [row for asked in args.own for row in own(asked, data)]
+    once_more = again(args.again, recorded["rows"], counts) if args.again else []
     return {
         "conditions": conditions(command(args), dataset="FER2013, with the FER+ votes"),
         "minutes": args.minutes or recorded.get("minutes", contest.MINUTES),
         "recipe": recipe(),
         "rows": merged(recorded["rows"], rows, of_row),
         "own": merged(recorded["own"], others, of_own),
+        "again": merged(recorded.get("again", []), once_more, of_row),
     }
 
 
@@ -227,6 +259,7 @@ def command(args: argparse.Namespace) -> str:
     """What was called, with only the last two names of each folder."""
     folders = [str(Path(*folder.parts[-2:])) for folder in args.folders]
     others = [f"--own {asked}" for asked in args.own]
+    others += [f"--again {Path(*args.again.parts[-2:])}"] if args.again else []
     budget = [f"--minutes {args.minutes:g}"] if args.minutes else []
     return " ".join(["python experiments/bench_page.py", *folders, *others, *budget])
 

@@ -28,12 +28,11 @@ def main() -> None:
     args = parser.parse_args()
     data = fer2013.load_or_sample()
     learn, valid = data.labelled("train", soft=args.soft), data.labelled("valid")
-    start = str(find_weights(args.start))
-    net = Info.read(stored_files(start)[2]).network
+    net = Info.read(stored_files(find_weights(args.start))[2]).network
     how = {"epochs": args.epochs, "lr": args.lr, "batch_size": 64, "grow": ()}
-    recipe = training.Recipe(net=net, start=start, seed=args.seed, **how)
+    recipe = training.Recipe(net=net, start=args.start, seed=args.seed, **how)
     command = " ".join(["python", *sys.argv])
-    training.train_to(args.out, learn, valid, recipe, command=command, named={"start": args.start})
+    training.train_to(args.out, learn, valid, recipe, command=command)
 
 
 if __name__ == "__main__":

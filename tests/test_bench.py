@@ -138,6 +138,7 @@ def test_predictions_of_others_are_scored_whatever_their_order(data, tmp_path):
         ("nothing", "line 2: expected 7 scores of 0 and more"),
         ("commas", "line 2: more cells than columns"),
         ("twice", "two columns are called 'fear'"),
+        ("eighth", "a column 'contempt', which is none of neutral, happiness"),
     ],
 )
 def test_bad_predictions_are_told_by_line(data, tmp_path, harm, says):
@@ -156,6 +157,8 @@ def test_bad_predictions_are_told_by_line(data, tmp_path, harm, says):
         path.write_text(path.read_text().replace("fear", "terror"))
     elif harm == "commas":
         path.write_text(path.read_text().replace("1.0", "1,0"))
+    elif harm == "eighth":
+        path.write_text(path.read_text().replace("row,", "row,contempt,"))
     elif harm == "twice":
         path.write_text(path.read_text().replace("row,", "row,fear,"))
     with pytest.raises(FerlibError) as told:
@@ -227,7 +230,7 @@ def test_a_net_of_the_seven_labels_from_the_command_line(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "net.json").read_text())["classes"] == list(labels.SEVEN)
     refused = command("train", *how, "--protocol", "label.csv", "--out", tmp_path / "other")
-    assert refused.returncode == 2 and "without --protocol" in refused.stderr
+    assert refused.returncode == 2 and "--protocol is one of FER+'s votes" in refused.stderr
 
 
 def test_a_budget_is_counted_once_for_a_folder(data, tmp_path, monkeypatch):
@@ -239,6 +242,9 @@ def test_a_budget_is_counted_once_for_a_folder(data, tmp_path, monkeypatch):
     for _ in range(2):
         assert contest.epochs_for("vgg-tiny", data, minutes, tmp_path) == 3
     assert contest.epochs_for("vgg-tiny", data, 4 * minutes, tmp_path) == 6
+    (tmp_path / "vgg-tiny-epochs.json").write_text("{")
+    with pytest.raises(FerlibError, match=r"vgg-tiny-epochs\.json is damaged"):
+        contest.epochs_for("vgg-tiny", data, minutes, tmp_path)
 
 
 @pytest.mark.slow
@@ -266,6 +272,8 @@ def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):
     assert "resnet1000" in said and "resnet34" in said
     done = command("bench", "--predictions", tmp_path / "none.csv", "--sample")
     assert done.returncode == 2 and "--labels" in done.stderr
+    said = mistake(command("bench", "--predictions", "", "--labels", "fer2013", "--sample"))
+    assert "No such file" in said
     done = command("bench", "vgg13", "--predictions", tmp_path / "none.csv", "--sample")
     assert done.returncode == 2 and "leave out vgg13" in done.stderr
 
@@ -277,6 +285,18 @@ def test_the_pace_by_hand():
 
 
 # ---------------------------------------------------------------- the page
+
+
+def test_a_row_trained_again_stands_beside_the_recorded_one(tmp_path):
+    before = [recorded("a", 0.8), recorded("b", 0.7)]
+    stored(tmp_path, recorded("b", 0.71, date="2026-11-23", commit="abc1234"))
+    (told,) = bench_page.again(tmp_path, before, COUNTS)
+    assert (told["net"], told["commit"]) == ("b", "abc1234")
+    assert told["then"] == {"valid": 0.7, "published": 0.7}
+    assert told["now"] == {"valid": 0.71, "published": 0.71}
+    with pytest.raises(FerlibError, match="no row of ferplus, b, 0 was recorded"):
+        bench_page.again(tmp_path, before[:1], COUNTS)
+
 
 COUNTS = {"ferplus": dict.fromkeys(bench.COLUMNS, 100), "fer2013": dict.fromkeys(bench.COLUMNS, 90)}
 

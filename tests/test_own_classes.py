@@ -62,6 +62,18 @@ def test_the_weights_say_what_they_tell_apart(prefix):
     assert stored["trained"]["pictures"] == 96
 
 
+def test_a_class_that_no_picture_judges_is_told(folder, tmp_path, capsys):
+    for split, names in (("train", CLASSES), ("valid", CLASSES[:2])):
+        for name in names:
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(4):
+                target = folder / "train" / name / f"{number}.png"
+                (tmp_path / split / name / f"{split}{number}.png").symlink_to(target)
+    words = f"train --data {tmp_path} --rgb --faces crop --net vgg-tiny --epochs 1 --batch-size 4"
+    assert main([*words.split(), "--out", str(tmp_path / "net")]) == 0
+    assert "no picture to judge red by" in capsys.readouterr().out
+
+
 def test_it_is_evaluated_by_the_folders_names(prefix, folder, tmp_path, capsys):
     words = ["evaluate", "--weights", str(prefix), "--folder", str(folder / "test")]
     answers = tmp_path / "answers.csv"

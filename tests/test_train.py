@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +25,7 @@ from ferlib.data.augment import NONE
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
 from ferlib.metrics import measure
+from ferlib.nets import places
 from ferlib.nets.answer import softmax
 from ferlib.nets.places import weight_files
 from ferlib.nets.zoo import vgg
@@ -544,6 +546,18 @@ def test_a_run_starts_from_stored_weights(drawn, first):
             np.testing.assert_allclose(value, stored[name], atol=1e-6)
 
 
+def test_a_start_and_a_teacher_are_found_by_name(drawn, first, monkeypatch):
+    monkeypatch.setattr(places, "STORES", [Path(first).parent])
+    name = Path(first).name
+    how = replace(QUICK, epochs=1, start=name, teacher=(name,))
+    (net, _), (placed, _) = (
+        fit(drawn, one) for one in (how, replace(how, start=first, teacher=(first,)))
+    )
+    assert_same(net, placed)
+    with pytest.raises(FerlibError, match="no weights called ghost"):
+        fit(drawn, replace(how, start="ghost"))
+
+
 def test_weights_of_another_network_are_no_start(drawn, first):
     with pytest.raises(FerlibError, match="another network"):
         fit(drawn, replace(QUICK, net="vgg13small", start=first))
@@ -733,6 +747,9 @@ def test_a_run_from_before_an_option_goes_on_without_it_only(drawn, first, tmp_p
             fit(drawn, replace(how, **{name: value}), tmp_path)
     _, log = fit(drawn, how, tmp_path)
     assert log == kept["log"]
+    state.write_text(state.read_text()[:-9])
+    with pytest.raises(FerlibError, match=r"state\.json is damaged: remove"):
+        fit(drawn, how, tmp_path)
 
 
 def test_a_net_that_equalises_gray_pictures_standardises_rgb_ones():

@@ -110,6 +110,64 @@ def test_borrowed_nets_have_their_published_sizes(name):
     assert learnt(name) == PUBLISHED[name] + LAST[name]
 
 
+# As torchvision counts them for 1,000 classes of 224 x 224 RGB pictures, first and last layer too.
+WHOLE = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "densenet121": 7_978_856,
+    "mobilenetv2": 3_504_872,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WHOLE)
+def test_for_large_pictures_a_borrowed_net_is_its_source(name):
+    whole = nets.find(name, channels=3, classes=1000, size=224)
+    found = nets.registry.assembled(whole).collect_params().values()
+    counts = [int(np.prod(one.shape)) for one in found if one.grad_req != "null"]
+    assert sum(counts) == WHOLE[name]
+
+
+@pytest.mark.slow
+def test_a_net_is_trained_and_stored_for_larger_pictures_than_its_own(drawn_splits, tmp_path):
+    learn, valid = (part.take(range(16)) for part in drawn_splits)
+    how = {"channels": 3, "side": 112, "epochs": 1, "batch_size": 8, "precision": "float32"}
+    recipe = training.Recipe(net="resnet18", grow=(), **how)
+    training.train_to(tmp_path / "net", learn, valid, recipe)
+    net, info = nets.load(tmp_path / "net")
+    assert (info.network, info.input_size, info.channels) == ("resnet18", 112, 3)
+    assert nets.predict(net, valid.pictures, info).shape == (16, 8)
+    with pytest.raises(FerlibError, match="pictures of 8 pixels: expected 24 to 512"):
+        replace(recipe, side=8)
+
+
+# Channels, and the side for 48 x 48 and for 224 x 224 pixels, where each stage ends.
+STAGES = {
+    "resnet18": ((64, 24, 56), (128, 12, 28), (256, 6, 14), (512, 3, 7)),
+    "resnet34": ((64, 24, 56), (128, 12, 28), (256, 6, 14), (512, 3, 7)),
+    "resmasking": ((64, 24, 56), (128, 12, 28), (256, 6, 14), (512, 3, 7)),
+    "resnet50cbam": ((256, 24, 56), (512, 12, 28), (1024, 6, 14), (2048, 3, 7)),
+    "vgg19": ((64, 48, 224), (128, 24, 112), (256, 12, 56), (512, 6, 28), (512, 3, 14)),
+    "densenet121": ((256, 24, 56), (512, 12, 28), (1024, 6, 14), (1024, 3, 7)),
+    "googlenet": ((480, 12, 28), (832, 6, 14), (1024, 3, 7)),
+    "mobilenetv2": ((144, 24, 56), (192, 12, 28), (576, 6, 14), (1280, 3, 7)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [48, 224])
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_end_with_the_shapes_of_their_sources(name, size):
+    net = nets.find(name, channels=3, size=size)
+    inner = nets.registry.assembled(net)(mx.sym.var("data")).get_internals()
+    shapes = inner.infer_shape(data=(1, 3, size, size))[1]
+    known = dict(zip(inner.list_outputs(), shapes, strict=True))
+    ends = [net.prefix + one for one in net.features]
+    found = [known.get(f"{end}_output") or known[f"{end}_fwd_output"] for end in ends]
+    wanted = [(width, small if size == 48 else large) for width, small, large in STAGES[name]]
+    assert [(shape[1], shape[2]) for shape in found] == wanted
+
+
 @pytest.mark.slow
 def test_vgg19_has_sixteen_convolutions():
     found = graph.layers(nets.create("vgg19"), nets.find("vgg19"))

@@ -10,7 +10,7 @@ from ferlib.errors import FerlibError
 
 
 def bench(args: Namespace) -> dict:
-    if args.predictions:
+    if args.predictions is not None:
         return _score(args)
     from ferlib.data.sources import DRAWN, open_data
     from ferlib.evaluation import contest

@@ -34,9 +34,7 @@ def train(args: Namespace) -> dict:
     told: list = [training.EarlyStop(args.patience)] if args.patience else []
     told += [training.TensorBoard(args.tensorboard)] if args.tensorboard else []
     learn, valid = recipes.splits(args, network.size, network.channels)
-    # The nets a training took from, as the user named them, not where they were found.
-    named = {"teacher": args.teacher, "start": args.start}
-    info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command, named)
+    info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
     return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
 

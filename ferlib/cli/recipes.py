@@ -1,7 +1,6 @@
 """What commands that train have in common: their data, their recipe, and the options for both."""
 
 from argparse import ArgumentParser, Namespace
-from collections import Counter
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from ferlib.cli.arguments import (
     share,
 )
 from ferlib.data.labels import LABEL_SETS, SCHEMES
-from ferlib.nets.places import find_weights, stored_files
+from ferlib.nets.places import stored_files
 
 IMAGENET = "imagenet"  # instead of a prefix of weights
 
@@ -30,27 +29,21 @@ def recipe(args: Namespace) -> Any:
     from ferlib import training
 
     base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
-    args.teacher, args.start = args.teacher or base.teacher, args.start or base.start
     given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
-    given["teacher"] = tuple(map(_stored, args.teacher))
-    given["start"] = args.start if args.start in ("", IMAGENET) else _stored(args.start)
+    given["teacher"] = args.teacher and tuple(args.teacher)
     for name in ("teacher_share", "teacher_views"):
-        if getattr(args, name) is not None and not args.teacher:
+        if getattr(args, name) is not None and not (args.teacher or base.teacher):
             args.refuse(f"--{name.replace('_', '-')} needs --teacher")
     found = replace(base, **{key: value for key, value in given.items() if value is not None})
-    network = found.network()
+    network, placed = found.network(), found.placed()
+    for prefix in (*placed.teacher, placed.start):
+        if prefix not in ("", IMAGENET):
+            stored_files(prefix)
     if found.start == IMAGENET:
         from ferlib.nets import imagenet
 
         imagenet.check(network)
     return found
-
-
-def _stored(weights: str) -> str:
-    """The prefix of weights that are there."""
-    prefix = find_weights(weights)
-    stored_files(prefix)
-    return str(prefix)
 
 
 def splits(args: Namespace, size: int, channels: int) -> list:
@@ -64,8 +57,10 @@ def splits(args: Namespace, size: int, channels: int) -> list:
     names = dict(args.map or ()) or None
     data = open_data(DRAWN if args.sample else args.data, names, args.own_classes)
     own = args.labels == "fer2013"
-    if own and (args.protocol or not isinstance(data, Fer2013)):
-        args.refuse("--labels fer2013 is for FER2013 itself, without --protocol")
+    if own and args.protocol:
+        args.refuse("--protocol is one of FER+'s votes: leave it out with --labels fer2013")
+    if own and not isinstance(data, Fer2013):
+        args.refuse("--labels fer2013 is for FER2013 itself, these are other pictures")
     if isinstance(data, Fer2013):
         return data.to_train(args.labels, args.protocol or PROTOCOLS[0], args.without_duplicates)
     if args.protocol or args.without_duplicates:
@@ -74,13 +69,19 @@ def splits(args: Namespace, size: int, channels: int) -> list:
 
 
 def _framed(data: Any, how: dict[str, Any]) -> list:
-    """The faces of both splits; tells how many pictures are left out, and why."""
+    """The faces of both splits; tells which pictures are left out and why, and what is missing."""
     from ferlib.faces.framing import framed
 
     parts = [framed(data.split(split), **how) for split in ("train", "valid")]
-    left_out = {one for part in parts for one in (*part.skipped, *part.damaged)}
-    for reason, count in sorted(Counter(reason for _, reason in left_out).items()):
-        print(f"left out: {count} x {reason}")
+    left_out: dict[str, set[str]] = {}
+    for name, reason in (one for part in parts for one in (*part.skipped, *part.damaged)):
+        left_out.setdefault(reason, set()).add(name)
+    for reason, names in sorted(left_out.items()):
+        first = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        print(f"left out: {len(names)} x {reason} ({first})")
+    learnt, judged = ({part.classes[k] for k in set(part.truth) - {-1}} for part in parts)
+    if unseen := sorted(learnt - judged):
+        print(f"no picture to judge {', '.join(unseen)} by: how well they are read is not known")
     return parts
 
 
@@ -103,6 +104,8 @@ def add_recipe(command: ArgumentParser) -> None:
     add("--net", help="see `ferlib models` (default: vgg13lean)")
     about = "the pictures are RGB, not gray"
     add("--rgb", dest="channels", action="store_const", const=3, help=about)
+    about = "side of the pictures that the net sees (default: its own, 48 for most)"
+    add("--size", dest="side", type=number, metavar="PIXELS", help=about)
     add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
     add("--epochs", type=number, help="passes over the pictures (default: 32)")
     add("--batch-size", type=number, help="pictures in one step (default: 128)")

@@ -15,7 +15,7 @@ import numpy as np
 from ferlib.data import duplicates
 from ferlib.data.dataset import Dataset
 from ferlib.data.fer2013 import Fer2013
-from ferlib.data.labels import LABEL_SETS
+from ferlib.data.labels import EMOTIONS, LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
 from ferlib.metrics import Figures, measure
 
@@ -124,6 +124,9 @@ def _check_header(path: str | Path, names: Sequence[str], classes: Sequence[str]
     lacking = [name for name in wanted if name not in names]
     if lacking:
         raise FerlibError(f"{path}: no column {lacking[0]!r}; expected: {', '.join(wanted)}")
+    others = [name for name in names if name in EMOTIONS and name not in classes]
+    if others:
+        raise FerlibError(f"{path}: a column {others[0]!r}, which is none of {', '.join(classes)}")
     twice = [name for name in wanted if list(names).count(name) > 1]
     if twice:
         raise FerlibError(f"{path}: two columns are called {twice[0]!r}")

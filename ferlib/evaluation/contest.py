@@ -15,6 +15,7 @@ from ferlib import files, nets, runtime, training
 from ferlib.data.dataset import SPLITS
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.labels import EMOTIONS
+from ferlib.errors import FerlibError
 from ferlib.evaluation import bench
 from ferlib.files import whole_file
 from ferlib.nets.catalogue import counted
@@ -68,7 +69,10 @@ def epochs_for(
     Counted once for a folder: with another number of epochs a training would not go on.
     """
     place = Path(folder) / f"{net}-epochs.json"
-    known = json.loads(place.read_text()) if place.is_file() else {}
+    try:
+        known = json.loads(place.read_text()) if place.is_file() else {}
+    except ValueError:
+        raise FerlibError(f"{place} is damaged: remove it") from None
     if f"{minutes:g}" not in known:
         epochs = round(60 * minutes * speed(net, data) / len(data.labelled("train")))
         known[f"{minutes:g}"] = max(1, epochs)

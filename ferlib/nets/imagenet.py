@@ -1,7 +1,8 @@
 """Weights that gluoncv trained on ImageNet, as a start for the networks made of its blocks.
 
-They are for RGB pictures. The first convolution, which is another one here, and the last layer keep
-their own values; the rest is taken over. gluoncv fetches the file once, into ~/.mxnet/models.
+They are for RGB pictures. The first convolution, which is another one here for small pictures, and
+the last layer keep their own values; the rest is taken over. gluoncv fetches the file once, into
+~/.mxnet/models.
 """
 
 from pathlib import Path

@@ -95,14 +95,17 @@ def names() -> list[str]:
     return list(_REGISTERED)
 
 
-def find(name: str, channels: int | None = None, classes: int | None = None) -> Net:
-    """The network called `name`, for other channels and classes than its own where these are given.
+def find(
+    name: str, channels: int | None = None, classes: int | None = None, size: int | None = None
+) -> Net:
+    """The network called `name`, with other channels, classes or size than its own where given.
 
     FerlibError lists the names there are.
     """
     check_choice("network", name, names())
     net = _REGISTERED[name]
-    return replace(net, channels=channels or net.channels, classes=classes or net.classes)
+    channels, classes = channels or net.channels, classes or net.classes
+    return replace(net, channels=channels, classes=classes, size=size or net.size)
 
 
 def create(net: str | Net, ctx: Any = None, seed: int | None = None) -> nn.HybridSequential:

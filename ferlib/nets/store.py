@@ -181,7 +181,8 @@ def _check_name(net, info: Info, info_file: Path) -> None:
     first = next(iter(net.collect_params()))
     if info.network not in names():  # a net of someone's own
         return
-    known = find(info.network)
+    trained = info.trained.recipe if info.trained else {}
+    known = find(info.network, size=trained.get("side"))
     if not first.startswith(known.prefix) or info.input_size != known.size:
         raise FerlibError(
             f"{info_file} belongs to another net: it says {info.network} at {info.input_size} "

@@ -52,7 +52,10 @@ def resume(run: Any, folder: Path) -> bool:
     kept = sorted(folder.glob("epoch-*/state.json"))
     if not kept:
         return False
-    state = json.loads(kept[-1].read_text())
+    try:
+        state = json.loads(kept[-1].read_text())
+    except ValueError:
+        raise FerlibError(f"{kept[-1]} is damaged: remove {folder}") from None
     mine, default = (json.loads(json.dumps(x)) for x in (run.identity, asdict(Recipe())))
     # What is younger than that run had its default in it.
     theirs = default | {"taught_by": mine["taught_by"]} | state["identity"]

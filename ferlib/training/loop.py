@@ -82,6 +82,7 @@ class Run:
                 f"batches of {recipe.batch_size} cannot be shared evenly among {len(ctx)} devices: "
                 "choose a multiple"
             )
+        recipe = recipe.placed()
         self.recipe, self.ctx, self.learn, self.valid = recipe, ctx, learn, valid
         self.log: list[Row] = []
         self.stopped = ""  # why, when a callback has asked for it

@@ -1,6 +1,6 @@
 """Everything that decides which weights come out, besides the data and the machine."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from ferlib import runtime
@@ -9,6 +9,7 @@ from ferlib.data.images import NORMALISATIONS
 from ferlib.data.labels import SCHEMES
 from ferlib.errors import FerlibError, check_choice
 from ferlib.nets import imagenet, registry
+from ferlib.nets.places import find_weights
 
 mx = runtime.import_mxnet()
 
@@ -34,6 +35,7 @@ class Recipe:
     optimiser: str = "nag"  # Nesterov's momentum; or sgd, adam
     schedule: str = "cosine"  # to 0; or linear to 0, or constant
     channels: int = 0  # 1 for gray, 3 for RGB; 0: the net's own
+    side: int = 0  # of the pictures that the net sees, in pixels; 0: the net's own
     normalise: str = ""  # the net's own when empty
     seed: int = 0
     precision: str = "auto"  # bfloat16 where it pays (`runtime.fast_bfloat16`), else float32
@@ -42,10 +44,10 @@ class Recipe:
     # that take pictures of any size.
     grow: tuple[tuple[float, float], ...] = ((0.5, 2 / 3), (0.75, 5 / 6))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    # Prefix of weights of the same net to go on from, instead of chance; or "imagenet" for those
-    # that gluoncv has of the same blocks, for RGB pictures (`nets.imagenet`).
+    # Weights of the same net to go on from, instead of chance, by prefix or name; or "imagenet" for
+    # those that gluoncv has of the same blocks, for RGB pictures (`nets.imagenet`).
     start: str = ""
-    teacher: tuple[str, ...] = ()  # prefixes of nets whose mean answers are learnt too
+    teacher: tuple[str, ...] = ()  # nets whose mean answers are learnt too, by prefix or name
     teacher_share: float = 0.5  # of the targets; the rest are the votes
     # At full size the teacher answers for each picture as the epoch has moved, worn and erased it
     # (Beyer et al. 2022, "A good teacher is patient and consistent"), instead of once and for all.
@@ -69,6 +71,8 @@ class Recipe:
             check_choice("normalisation", self.normalise, NORMALISATIONS)
         if self.channels not in (0, 1, 3):
             raise FerlibError(f"{self.channels} channels: expected 1 (gray) or 3 (RGB)")
+        if self.side and not 24 <= self.side <= 512:
+            raise FerlibError(f"pictures of {self.side} pixels: expected 24 to 512")
         if self.teacher and self.scheme == "multi-target":
             raise FerlibError(
                 "the scheme multi-target accepts some emotions whole, a teacher gives each a "
@@ -115,9 +119,16 @@ class Recipe:
             if self.centre and getattr(self, name):
                 raise FerlibError(f"centre and {name} do not go along: {why}")
 
+    def placed(self) -> "Recipe":
+        """With the places of its start and teachers for their names; FerlibError without them."""
+        named = self.start not in ("", imagenet.START)
+        start = str(find_weights(self.start)) if named else self.start
+        teacher = tuple(str(find_weights(name)) for name in self.teacher)
+        return replace(self, start=start, teacher=teacher)
+
     def network(self, classes: int | None = None) -> registry.Net:
         """The declaration of the net to train, for so many classes."""
-        return registry.find(self.net, self.channels or None, classes)
+        return registry.find(self.net, self.channels, classes, self.side)
 
     @property
     def normalisation(self) -> str:

@@ -1,10 +1,9 @@
 """From data to the files of a trained net: what `ferlib train` does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from ferlib import files, runtime
 from ferlib.data.dataset import Dataset
@@ -25,12 +24,11 @@ def train_to(
     folder: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     command: str = "",
-    named: Mapping[str, Any] | None = None,
 ) -> Info:
     """`fit`, calibrate on the validation split, and write the three files of `prefix`.
 
-    `folder` keeps checkpoints and log.csv (default: PREFIX-run). `command` and `named`, what a
-    person calls the recipe's teacher and start, are told in the JSON. Gives that as `Info`.
+    `folder` keeps checkpoints and log.csv (default: PREFIX-run). `command` is told in the JSON.
+    Gives that as `Info`.
     """
     check_prefix(prefix)  # before hours of training
     machine = runtime.describe() | {"commit": files.commit()}  # the commit before hours pass
@@ -45,8 +43,7 @@ def train_to(
     network = recipe.network(len(learn.classes))
     info = Info.of(network, learn.classes, recipe.normalisation)
     info = described(net, info, valid, recipe.seed)
-    known = asdict(recipe) | dict(named or {})
-    trained = Trained(command, date.today().isoformat(), data, count, known, machine)
+    trained = Trained(command, date.today().isoformat(), data, count, asdict(recipe), machine)
     info = replace(info, epochs=len(log), trained=trained)
     store.save(net, prefix, info)
     return info

@@ -111,8 +111,8 @@ def tune(
         found = kept.search()
     if not found.best:
         raise FerlibError(
-            f"no trial in {folder} went to its end: ask for more of them (--trials), or lower the "
-            "rates and name another folder"
+            f"no trial in {folder} went to its end: ask for more (--trials, --minutes), or lower "
+            "the rates and name another folder"
         )
     study.write(folder, found, data_options)
     return found

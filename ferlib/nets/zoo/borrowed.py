@@ -2,21 +2,22 @@
 
 They were drawn for 224 x 224 pixels, and halve a picture five times. Here the first convolution is
 3 x 3 with stride 1 instead of 7 x 7 (or 3 x 3) with stride 2, so that 3 x 3 places are left of 48
-x 48 pixels, and the last pooling takes the mean of all there are. What lies between is gluoncv's.
+x 48 pixels, and the last pooling takes the mean of all there are. What lies between is gluoncv's;
+for pictures of LARGE pixels and more, so is the first convolution.
 
 VGG: Simonyan and Zisserman 2015 (arXiv 1409.1556). ResNet: He et al. 2016 (arXiv 1512.03385).
 DenseNet: Huang et al. 2017 (arXiv 1608.06993). GoogLeNet: Szegedy et al. 2015 (arXiv 1409.4842),
 with BatchNorm. MobileNetV2: Sandler et al. 2018 (arXiv 1801.04381).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from PIL import ImageFile
 
 from ferlib import runtime
-from ferlib.errors import need
+from ferlib.errors import FerlibError, need
 from ferlib.nets.registry import Net, register
 
 runtime.import_mxnet()
@@ -36,8 +37,14 @@ def gluoncv(module: str = "") -> Any:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-def stem(net: Net, width: int) -> Iterator[HybridBlock]:
-    """Sees the picture: instead of a first convolution that would halve it."""
+LARGE = 96
+
+
+def stem(net: Net, width: int, theirs: Iterable[HybridBlock]) -> Iterator[HybridBlock]:
+    """Sees the picture: `theirs` would halve a small one."""
+    if net.size >= LARGE:
+        yield from theirs
+        return
     yield nn.Conv2D(width, 3, padding=1, in_channels=net.channels, use_bias=False)
     yield nn.BatchNorm(in_channels=width)
     yield nn.Activation("relu")
@@ -57,9 +64,10 @@ def residual(
 ) -> Iterator[HybridBlock]:
     """A ResNet: the stem, a pooling, four stages. Their last BatchNorms begin at zero."""
     model = gluoncv("resnet").ResNetV1(block, counts, widths, last_gamma=True)
-    yield from stem(net, widths[0])
+    layers = list(model.features)
+    yield from stem(net, widths[0], layers[:3])
     yield nn.MaxPool2D(3, 2, 1)
-    yield from list(model.features)[4:8]
+    yield from layers[4:8]
     yield from head(net, 0.2)
 
 
@@ -95,7 +103,7 @@ def vgg19(net: Net) -> Iterator[HybridBlock]:
     """Sixteen convolutions of 3 x 3 with BatchNorm, five poolings."""
     layers = list(gluoncv("vgg").get_vgg(19, batch_norm=True).features)
     first_dense = next(at for at, layer in enumerate(layers) if isinstance(layer, nn.Dense))
-    yield from stem(net, 64)  # of the same shape; it is told how many channels a picture has
+    yield from stem(net, 64, layers[:3])  # of the same shape
     yield from layers[3:first_dense]
     yield from head(net, 0.5)
 
@@ -110,7 +118,7 @@ def vgg19(net: Net) -> Iterator[HybridBlock]:
 def densenet121(net: Net) -> Iterator[HybridBlock]:
     """Four dense blocks: each layer sees the maps of all before it in its block."""
     layers = list(gluoncv("densenet").get_densenet(121).features)
-    yield from stem(net, 64)
+    yield from stem(net, 64, layers[:3])
     yield from layers[3:-2]  # from the first pooling to the last ReLU
     yield from head(net, 0.2)
 
@@ -125,8 +133,10 @@ def densenet121(net: Net) -> Iterator[HybridBlock]:
 def googlenet(net: Net) -> Iterator[HybridBlock]:
     """Nine Inception blocks: convolutions of several sizes side by side."""
     model = gluoncv("googlenet").GoogLeNet(pretrained_base=False)
-    yield from stem(net, 64)
     names = list(model._children)
+    if net.size >= LARGE and net.channels != 3:
+        raise FerlibError("googlenet takes large pictures in RGB only: add --rgb (channels=3)")
+    yield from stem(net, 64, [model.conv1])
     yield from (model._children[name] for name in names[1 : names.index("head")])
     yield from head(net, 0.4)
 
@@ -144,6 +154,6 @@ def googlenet(net: Net) -> Iterator[HybridBlock]:
 def mobilenetv2(net: Net) -> Iterator[HybridBlock]:
     """Inverted residuals: wide depthwise convolutions between narrow maps."""
     layers = list(gluoncv("mobilenet").MobileNetV2().features)
-    yield from stem(net, 32)
+    yield from stem(net, 32, layers[:3])
     yield from layers[3:-1]
     yield from head(net, 0.2)

@@ -75,10 +75,10 @@ def resmasking(net: Net) -> Iterator[HybridBlock]:
     """The stem, then a stage of ResNet34 and its mask, four times."""
     zoo = gluoncv("resnet")
     model = zoo.ResNetV1(zoo.BasicBlockV1, THIRTY_FOUR, NARROW, last_gamma=True)
-    yield from stem(net, NARROW[0])
+    layers = list(model.features)
+    yield from stem(net, NARROW[0], layers[:3])
     yield nn.MaxPool2D(3, 2, 1)
-    stages = list(model.features)[4:8]
-    for stage, width, depth in zip(stages, NARROW[1:], DEPTHS, strict=True):
+    for stage, width, depth in zip(layers[4:8], NARROW[1:], DEPTHS, strict=True):
         yield stage
         yield Mask(width, depth)
     yield from head(net, 0.4)
