@@ -110,8 +110,15 @@ def test_borrowed_nets_have_their_published_sizes(name):
     assert learnt(name) == PUBLISHED[name] + LAST[name]
 
 
+FIFTY = ((3, 256), (4, 512), (6, 1024), (3, 2048))  # blocks of ResNet50's stages, their channels
+# CBAM: two dense layers without bias, to a sixteenth and back, and a 7 x 7 kernel for two maps.
+ATTENTION = sum(count * (2 * new * new // 16 + convolution(2, 1, 7)) for count, new in FIFTY)
+BIASES = sum(count * (new // 4 + new) for count, new in FIFTY)  # gluoncv's 1 x 1 kernels have them
 # As torchvision counts them for 1,000 classes of 224 x 224 RGB pictures, first and last layer too.
 WHOLE = {
+    "vgg19": 143_678_248 - dense(25088, 4096, 4096, 1000) + dense(512, 1000),
+    "googlenet": 6_624_904,
+    "resnet50cbam": 25_557_032 + ATTENTION + BIASES,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "densenet121": 7_978_856,
