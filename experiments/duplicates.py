@@ -46,7 +46,18 @@ def report(data: Fer2013) -> dict:
         known[what] = {
             name: pairs[there & (split == part)].tolist() for part, name in names.items() if part
         }
+    known["kept"] = kept(data, found)
     return known
+
+
+def kept(data: Fer2013, found: duplicates.Nearest) -> dict[str, int]:
+    """How many test pictures that the last column keeps are near to something else."""
+    rows = found.rows[~found.near & (data.usage[found.rows] == SPLITS.index("test"))]
+    codes, mirrored = (duplicates.hashes(p) for p in (data.pictures, data.pictures[rows, :, ::-1]))
+    train, valid = (codes[data.usage == SPLITS.index(name)] for name in ("train", "valid"))
+    bits = {"mirrored, to training": duplicates.nearest(mirrored, train)[1]}
+    bits["to validation"] = duplicates.nearest(codes[rows], valid)[1]
+    return {what: int((each <= duplicates.NEAR).sum()) for what, each in bits.items()}
 
 
 def columns(data: Fer2013, labels: str) -> dict[str, int]:

@@ -36,6 +36,9 @@ def train(args: Namespace) -> dict:
     learn, valid = recipes.splits(args, network.size, network.channels)
     info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
+    if learn.form != "fer2013":
+        print(f"measure it: ferlib evaluate --weights {args.out} --folder FOLDER_NOT_LEARNT_FROM")
+    print(f"pack it for a server: ferlib pack --weights {args.out} --out {args.out}.mar")
     return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
 
 
