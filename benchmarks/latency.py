@@ -86,7 +86,7 @@ def declared(prefix):
     from ferlib import nets
 
     info = nets.Info.read(nets.places.stored_files(prefix)[2])
-    return nets.find(info.network, info.channels, len(info.classes)), info
+    return nets.find(info.network, info.channels, len(info.classes), info.input_size), info
 
 
 def original(prefix):

@@ -37,7 +37,7 @@ RIVALS = {
 # ---------------------------------------------------------------- our side
 
 
-def our_step(name: str, precision: str, batch: int, size: int | None = None):
+def our_step(name: str, precision: str, batch: int, size: int | None = None, on_cpu: bool = False):
     """A function that takes one step of training, with pictures of its size or a smaller one."""
     import numpy as np
 
@@ -51,7 +51,8 @@ def our_step(name: str, precision: str, batch: int, size: int | None = None):
     grow = ((1, side / net.size),) if side < net.size else ()
     recipe = training.Recipe(net=name, batch_size=batch, precision=precision, lr=1e-3, grow=grow)
     unseen = np.zeros((batch, net.size, net.size), np.uint8)  # a run wants pictures of its own
-    run = training.Run(recipe, runtime.contexts(), Dataset(unseen, y))
+    ctx = [training.precision.mx.cpu()] if on_cpu else runtime.contexts()
+    run = training.Run(recipe, ctx, Dataset(unseen, y))
 
     def step() -> None:
         training.step(run, x, y).wait_to_read()

@@ -25,7 +25,7 @@ def work(name: str, size: str, kind: str) -> None:
 
     if kind == "plain":
         weaving.SMALL = 0
-    take_turns(our_step(name, "bfloat16", BATCH, int(size)))
+    take_turns(our_step(name, "bfloat16", BATCH, int(size), on_cpu=True))
 
 
 def compare(name: str, size: int, turns: int) -> dict:

@@ -94,12 +94,14 @@ def again(folder: Path, recorded: list[dict], counts: dict) -> list[dict]:
     before = {of_row(row): row for row in recorded}
     found = []
     for row in gathered(folder, counts):
-        if of_row(row) not in before:
-            raise FerlibError(f"no row of {', '.join(map(str, of_row(row)))} was recorded before")
+        then = before.get(of_row(row), {})
+        if then.get("epochs") != row["epochs"]:
+            what = ", ".join(map(str, of_row(row)))
+            raise FerlibError(f"no row of {what} with {row['epochs']} epochs was recorded before")
         known = {key: row[key] for key in ("labels", "net", "seed", "date", "commit", "machine")}
         known["then"], known["now"] = (
             {"valid": one["valid"]["accuracy"], "published": one["test"]["published"]["accuracy"]}
-            for one in (before[of_row(row)], row)
+            for one in (then, row)
         )
         found.append(known)
     return found
@@ -183,6 +185,8 @@ def page(found: dict, copies: dict, speeds: dict) -> str:
     """results/bench.md of what results/bench.json, duplicates.json and zoo.json hold."""
     known = {labels: nets_of(found["rows"], labels) for labels in LABEL_SETS}
     told = {"b": found, "d": copies, "z": speeds, "nets": known, "ranged": ranged}
+    for row in found["rows"]:
+        check_choice("network in results/zoo.json", row["net"], speeds["nets"])
     rates = [(row["epochs"], speeds["nets"][row["net"]]["images_per_s"]) for row in found["rows"]]
     told["quiet"] = [epochs * copies["rows"]["train"] / rate / 60 for epochs, rate in rates]
     return pages.rendered("bench.md.jinja", sources=json.loads(SOURCES.read_text()), **told)
@@ -244,12 +248,13 @@ def gather(args: argparse.Namespace, recorded: dict, counts: dict) -> dict:
     rows = [row for folder in args.folders for row in gathered(folder, counts)]
     data = fer2013.load() if args.own else None
     others = [row for asked in args.own for row in own(asked, data)]
-    once_more = again(args.again, recorded["rows"], counts) if args.again else []
+    known = merged(recorded["rows"], rows, of_row)
+    once_more = again(args.again, known, counts) if args.again else []
     return {
         "conditions": conditions(command(args), dataset="FER2013, with the FER+ votes"),
         "minutes": args.minutes or recorded.get("minutes", contest.MINUTES),
         "recipe": recipe(),
-        "rows": merged(recorded["rows"], rows, of_row),
+        "rows": known,
         "own": merged(recorded["own"], others, of_own),
         "again": merged(recorded.get("again", []), once_more, of_row),
     }

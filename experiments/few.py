@@ -7,6 +7,7 @@ of each to learn from, drawn anew by each seed; and handwritten digits (scikit-l
 for pictures that are unlike faces. Every training has seed 0. Writes results/few.json.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -56,12 +57,12 @@ def accuracy(parts: list[Dataset], how: dict) -> float:
     learn, valid, test = parts
     recipe = training.Recipe(**{"batch_size": 10, "lr": 0.05} | how)
     net, _ = training.fit(learn, valid, recipe, progress=False)
-    info = nets.Info.of(recipe.network(len(learn.classes)), learn.classes)
+    info = nets.Info.of(recipe.network(len(learn.classes)), learn.classes, recipe.normalisation)
     right = nets.predict(net, test.pictures, info).argmax(axis=1) == test.truth
-    return round(float(right.mean()), 4)
+    return round(float(right.mean()), 5)
 
 
-def measured(data, ways: dict, seeds: range) -> dict:
+def measured(data: Callable, ways: dict, seeds: range) -> dict:
     """Accuracy by way and seed of the draw, and how many pictures were for each part."""
     found = {"pictures": [len(part) for part in data(0)], "ways": ways, "accuracy": {}}
     for way, how in ways.items():

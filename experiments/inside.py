@@ -16,6 +16,7 @@ from ferlib import nets, plots
 from ferlib.data import cartoon
 from ferlib.data.augment import Augmentation, augment
 from ferlib.data.labels import SEVEN
+from ferlib.errors import FerlibError
 from ferlib.files import whole_file
 from ferlib.nets.features import masks, warps
 from ferlib.nets.places import weight_files
@@ -46,16 +47,21 @@ def masked(prefix: Path):
     return plots.masks(faces(), added)
 
 
+DRAWN = {"warps": ("deep_emotion", warped), "masks": ("resmasking", masked)}
+
+
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/bench"))
     args = parser.parse_args()
-    for what, name, draw in (("warps", "deep_emotion", warped), ("masks", "resmasking", masked)):
-        prefix = args.folder / f"{name}-ferplus-0"
-        if weight_files(prefix)[2].is_file():
-            with whole_file(ROOT / "results" / f"bench-{what}.png") as partial:
-                draw(prefix).savefig(partial, dpi=150)
+    there = {what: args.folder / f"{net}-ferplus-0" for what, (net, _) in DRAWN.items()}
+    there = {what: prefix for what, prefix in there.items() if weight_files(prefix)[2].is_file()}
+    if not there:
+        raise FerlibError(f"{args.folder} holds neither deep_emotion nor resmasking")
+    for what, prefix in there.items():
+        with whole_file(ROOT / "results" / f"bench-{what}.png") as partial:
+            DRAWN[what][1](prefix).savefig(partial, dpi=150)
 
 
 if __name__ == "__main__":

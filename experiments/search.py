@@ -21,6 +21,8 @@ import compare
 from benchmarks.conditions import conditions, plainly, result, write
 from ferlib import training
 from ferlib.data import fer2013
+from ferlib.errors import FerlibError
+from ferlib.nets.places import weight_files
 from ferlib.training import settings
 
 EPOCHS, TRIALS, MINUTES = 5, 24, 90.0
@@ -69,8 +71,11 @@ def confirm(folder: Path, found: dict, epochs: int, command: str = "") -> dict:
     for label, recipe in recipes.items():
         nets = {seed: f"{folder}/{label}-{epochs}-seed{seed}" for seed in SEEDS}
         for seed, prefix in nets.items():
-            mine = replace(recipe, seed=seed)  # what has been trained by it is not trained again
-            training.train_to(prefix, *data.to_train(), mine, command=command)
+            mine = replace(recipe, seed=seed)
+            if not weight_files(prefix)[2].exists():
+                training.train_to(prefix, *data.to_train(), mine, command=command)
+            elif training.read_recipe(f"{prefix}.json") != mine:
+                raise FerlibError(f"{prefix} was trained by another recipe: remove it")
         prefixes = list(nets.values())
         compare.keep_logs("tune", prefixes)
         hows = [compare.trained(prefix) for prefix in prefixes]

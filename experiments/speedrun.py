@@ -125,6 +125,8 @@ def test(data: fer2013.Fer2013, net, how: training.Recipe) -> list[dict]:
 def with_this(row: dict, known: dict, same: dict) -> list[dict]:
     """The recorded runs of the same recipe on the same machine, this one among them."""
     old = result("speedrun")
+    default = json.loads(json.dumps(asdict(training.Recipe())))
+    old["recipe"] = default | old["recipe"]  # an option may be younger than the runs
     alike = all(old["conditions"][each] == known[each] for each in ("cpu", "threads"))
     kept = old["runs"] if alike and same.items() <= old.items() else []
     others = [one for one in kept if one["seed"] != row["seed"]]

@@ -242,6 +242,9 @@ def test_a_budget_is_counted_once_for_a_folder(data, tmp_path, monkeypatch):
     for _ in range(2):
         assert contest.epochs_for("vgg-tiny", data, minutes, tmp_path) == 3
     assert contest.epochs_for("vgg-tiny", data, 4 * minutes, tmp_path) == 6
+    monkeypatch.setattr(contest, "speed", lambda net, data: 200)
+    fewer = replace(data, usage=np.where(np.arange(len(data.usage)) % 2, data.usage, 2))
+    assert contest.epochs_for("vgg-tiny", fewer, minutes, tmp_path) > 6
     (tmp_path / "vgg-tiny-epochs.json").write_text("{")
     with pytest.raises(FerlibError, match=r"vgg-tiny-epochs\.json is damaged"):
         contest.epochs_for("vgg-tiny", data, minutes, tmp_path)
@@ -253,18 +256,22 @@ def test_the_speed_of_a_training_is_told_for_few_pictures_too(data):
     assert contest.speed("vgg-tiny", few) > 100
 
 
-def test_a_net_that_diverges_does_not_keep_the_others_out(monkeypatch, tmp_path, capsys):
+def test_a_net_that_diverges_does_not_keep_the_others_out(monkeypatch, tmp_path):
     from ferlib.cli import bench as called
 
+    asked = []
+
     def row(net, *_how):
+        asked.append(net)
         if net == "vgg13":
             raise training.Diverged("no numbers any more")
         return {"net": net}
 
     monkeypatch.setattr(called, "_row", row)
     args = Namespace(nets=["vgg13", "vgg-tiny"], labels=["fer2013"], sample=True, out=tmp_path)
-    with pytest.raises(FerlibError, match=r"no answers any more: vgg13, fer2013\. The rest"):
+    with pytest.raises(FerlibError, match="no rows of vgg13, fer2013: they diverged"):
         called.bench(Namespace(**vars(args), predictions=None, data=None))
+    assert asked == ["vgg13", "vgg-tiny"]
 
 
 def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):
@@ -294,7 +301,7 @@ def test_a_row_trained_again_stands_beside_the_recorded_one(tmp_path):
     assert (told["net"], told["commit"]) == ("b", "abc1234")
     assert told["then"] == {"valid": 0.7, "published": 0.7}
     assert told["now"] == {"valid": 0.71, "published": 0.71}
-    with pytest.raises(FerlibError, match="no row of ferplus, b, 0 was recorded"):
+    with pytest.raises(FerlibError, match="no row of ferplus, b, 0 with 3 epochs was recorded"):
         bench_page.again(tmp_path, before[:1], COUNTS)
 
 
@@ -377,6 +384,18 @@ def test_rows_of_several_seeds_are_one_net_and_the_better_net_comes_first():
     assert second["test"]["without near"]["balanced_accuracy"] == pytest.approx(0.73)
     assert not bench_page.nets_of(rows, "fer2013")
     assert bench_page.ranged([0.7, 0.76]) == "73.00% (70.00% to 76.00%)"
+
+
+def test_the_page_tells_seeds_and_repetitions_and_wants_speeds():
+    results = pages.results()
+    rows = [recorded("web_cnn", 0.7), recorded("web_cnn", 0.76, seed=1)]
+    before = {"then": {"valid": 0.7, "published": 0.7}, "now": {"valid": 0.71, "published": 0.72}}
+    once_more = rows[0] | before | {"date": "2026-11-23", "commit": "abc1234"}
+    known = results["bench"] | {"rows": rows, "own": [], "again": [once_more]}
+    text = bench_page.page(known, results["duplicates"], results["zoo"])
+    assert "73.00% (70.00% to 76.00%)" in text and "again 72.00%" in text
+    with pytest.raises(FerlibError, match=r"unknown network in results/zoo\.json 'web_cnn'"):
+        bench_page.page(known, results["duplicates"], {"nets": {}})
 
 
 def test_the_bench_is_shown_as_recorded():

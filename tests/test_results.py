@@ -264,6 +264,13 @@ def test_robustness_is_of_the_shipped_net_on_the_whole_split():
     assert (ROOT / "results" / "robust.png").is_file()
 
 
+def test_few_pictures_are_told_as_recorded():
+    page = (ROOT / "docs" / "own-data.md").read_text()
+    for row in result("few")["faces"]["accuracy"].values():
+        cells = [f"{100 * share:.1f} %" for share in (*row, sum(row) / len(row))]
+        assert " | ".join(cells) in page
+
+
 def test_every_result_states_its_conditions():
     for path in (ROOT / "results").glob("*.json"):
         report = json.loads(path.read_text())

@@ -86,6 +86,21 @@ def test_learning_rate_climbs_then_falls_to_zero(drawn):
 
 
 @pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"seed": 2**40}, "seed 1099511627776: expected 0 to"),
+        ({"lr": 1e39}, "lr 1e.39: expected 0 to"),
+        ({"precision": "float64"}, "unknown precision 'float64'"),
+        ({"normalise": "none"}, "unknown normalisation 'none'"),
+        ({"grow": ((0.5, 0.01),)}, "pictures of 0.01 of the net's side"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before(how, told):
+    with pytest.raises(FerlibError, match=told):
+        training.Recipe(**how)
+
+
+@pytest.mark.parametrize(
     ("schedule", "warmup", "wanted"),
     [
         # A quarter of the way down the cosine: 0.4 (1 + cos 45 degrees) / 2.

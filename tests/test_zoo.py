@@ -144,8 +144,20 @@ def test_a_net_is_trained_and_stored_for_larger_pictures_than_its_own(drawn_spli
     net, info = nets.load(tmp_path / "net")
     assert (info.network, info.input_size, info.channels) == ("resnet18", 112, 3)
     assert nets.predict(net, valid.pictures, info).shape == (16, 8)
+    nets.save(net, tmp_path / "again", replace(info, trained=None))
+    assert nets.load(tmp_path / "again")[1].input_size == 112
+
+
+@pytest.mark.slow
+def test_pictures_that_a_network_cannot_take_are_told(drawn_splits):
+    recipe = training.Recipe(net="vgg19", precision="float32", batch_size=8)
     with pytest.raises(FerlibError, match="pictures of 8 pixels: expected 24 to 512"):
         replace(recipe, side=8)
+    with pytest.raises(FerlibError, match="resmasking cannot take pictures of 100 pixels"):
+        nets.registry.assembled(nets.find("resmasking", size=100))
+    smaller = replace(recipe, grow=((0.5, 0.5),))
+    with pytest.raises(FerlibError, match=r"vgg19 cannot take pictures of 24 pixels: .*full-size"):
+        training.Run(smaller, [mx.cpu()], drawn_splits[0])
 
 
 # Channels, and the side for 48 x 48 and for 224 x 224 pixels, where each stage ends.

@@ -27,8 +27,9 @@ def bench(args: Namespace) -> dict:
             found.append(_row(net, labels, data, args))
         except Diverged:  # the rate is not chosen for it: the others are wanted all the same
             diverged.append(f"{net}, {labels}")
+            print(f"{diverged[-1]}: its weights grew beyond all bounds", flush=True)
     if diverged:
-        raise FerlibError(f"no answers any more: {'; '.join(diverged)}. The rest is in {args.out}")
+        raise FerlibError(f"no rows of {'; '.join(diverged)}: they diverged")
     return {"rows": found}
 
 

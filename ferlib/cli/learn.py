@@ -1,5 +1,6 @@
 """ferlib prepare, train, quantize, info."""
 
+import shlex
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
@@ -36,9 +37,10 @@ def train(args: Namespace) -> dict:
     learn, valid = recipes.splits(args, network.size, network.channels)
     info = training.train_to(args.out, learn, valid, recipe, folder, told, args.command)
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
+    net, archive = shlex.quote(args.out), shlex.quote(f"{args.out}.mar")
     if learn.form != "fer2013":
-        print(f"measure it: ferlib evaluate --weights {args.out} --folder FOLDER_NOT_LEARNT_FROM")
-    print(f"pack it for a server: ferlib pack --weights {args.out} --out {args.out}.mar")
+        print(f"measure it: ferlib evaluate --weights {net} --folder FOLDER_NOT_LEARNT_FROM")
+    print(f"pack it for a server: ferlib pack --weights {net} --out {archive}")
     return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
 
 

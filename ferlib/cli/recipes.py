@@ -14,7 +14,7 @@ from ferlib.cli.arguments import (
     share,
 )
 from ferlib.data.labels import LABEL_SETS, SCHEMES
-from ferlib.nets.places import stored_files
+from ferlib.nets.places import find_weights, stored_files
 
 IMAGENET = "imagenet"  # instead of a prefix of weights
 
@@ -27,6 +27,7 @@ def recipe(args: Namespace) -> Any:
     FerlibError for what does not exist, before any data is read.
     """
     from ferlib import training
+    from ferlib.nets import registry
 
     base = training.read_recipe(args.recipe) if args.recipe else training.Recipe()
     given = {f.name: getattr(args, f.name, None) for f in fields(training.Recipe)}
@@ -36,6 +37,9 @@ def recipe(args: Namespace) -> Any:
             args.refuse(f"--{name.replace('_', '-')} needs --teacher")
     found = replace(base, **{key: value for key, value in given.items() if value is not None})
     network, placed = found.network(), found.placed()
+    registry.assembled(network)  # it may lack a package, or be of no use at that size
+    if args.start == "":  # an unset variable of a shell
+        find_weights("")
     for prefix in (*placed.teacher, placed.start):
         if prefix not in ("", IMAGENET):
             stored_files(prefix)

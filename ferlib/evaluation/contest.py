@@ -69,16 +69,17 @@ def epochs_for(
     Counted once for a folder: with another number of epochs a training would not go on.
     """
     place = Path(folder) / f"{net}-epochs.json"
+    pictures = len(data.labelled("train"))
+    budget = f"{minutes:g} minutes, {pictures} pictures"
     try:
-        known = json.loads(place.read_text()) if place.is_file() else {}
-    except ValueError:
+        known = dict(json.loads(place.read_text())) if place.is_file() else {}
+    except (ValueError, TypeError):
         raise FerlibError(f"{place} is damaged: remove it") from None
-    if f"{minutes:g}" not in known:
-        epochs = round(60 * minutes * speed(net, data) / len(data.labelled("train")))
-        known[f"{minutes:g}"] = max(1, epochs)
+    if budget not in known:
+        known[budget] = max(1, round(60 * minutes * speed(net, data) / pictures))
         with whole_file(place) as partial:
             partial.write_text(json.dumps(known) + "\n")
-    return known[f"{minutes:g}"]
+    return known[budget]
 
 
 def row(
@@ -110,7 +111,9 @@ def row(
 def _answers(prefix: Path, labels: str, data: Fer2013) -> dict[str, Any]:
     """What a trained net costs and how it answers, as it is: without temperature and bias."""
     net, info = nets.load(prefix, precision="fused")
-    told: dict[str, Any] = counted(nets.find(info.network, classes=len(info.classes)))
+    told: dict[str, Any] = counted(
+        nets.find(info.network, info.channels, len(info.classes), info.input_size)
+    )
     told |= {"ms": latency(net, info)}
     return told | measured(lambda pictures: nets.predict(net, pictures, info.raw()), data, labels)
 

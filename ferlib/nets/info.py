@@ -35,6 +35,7 @@ class Info:
 
     network: str = ""
     input_size: int = 48  # pixels, of the square picture
+    side: int | None = None  # the same again where it is not the network's own
     channels: int = 1  # 1 for gray, 3 for RGB
     normalise: str = "standardise"
     classes: tuple[str, ...] = EMOTIONS
@@ -123,6 +124,7 @@ def _check(info: Info) -> None:
         and info.normalise in NORMALISATIONS
         and type(info.input_size) is int  # True is an int as well
         and info.input_size > 0
+        and info.side in (None, info.input_size)
         and info.channels in (1, 3)
         and 0 < float(info.temperature) < inf
         and all(_one_a_class(one, info.classes) for one in (info.bias, info.shares, info.prior))

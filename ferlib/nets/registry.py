@@ -26,7 +26,7 @@ import numpy as np
 
 from ferlib import runtime
 from ferlib.data.labels import EMOTIONS
-from ferlib.errors import check_choice
+from ferlib.errors import FerlibError, check_choice
 
 mx = runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
@@ -48,7 +48,7 @@ class Net:
                `graph.layers` lists them
     any_size:  whether smaller pictures go through as well, so that training can start with them
     bfloat16:  whether training is faster so, where the CPU has it: it is not where most of the time
-               goes into joining maps, into attention, or into convolutions in groups
+               goes into joining maps, into attention, into convolutions in groups or narrow ones
     note:      what it is and where it is from, for people
     """
 
@@ -128,7 +128,10 @@ def assembled(net: Net) -> nn.HybridSequential:
     with block.name_scope():
         for layer in net.layers(net):
             block.add(layer)
-    block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))  # where one is not told
+    try:  # to tell the shapes that are not told
+        block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))
+    except mx.MXNetError:
+        raise FerlibError(f"{net.name} cannot take pictures of {net.size} pixels") from None
     return block
 
 

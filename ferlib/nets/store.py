@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def save(net: Any, prefix: str | Path, info: Info) -> None:
             mx.nd.save(str(params_file), _stored(net, symbol))
         except mx.MXNetError:
             raise FerlibError(f"cannot write {prefix}-0000.params: is the disk full?") from None
+        if info.network in names() and info.input_size != find(info.network).size:
+            info = replace(info, side=info.input_size)
         info.write(info_file)
         int8_file(prefix).unlink(missing_ok=True)  # made for the weights that go
 
@@ -181,8 +184,7 @@ def _check_name(net, info: Info, info_file: Path) -> None:
     first = next(iter(net.collect_params()))
     if info.network not in names():  # a net of someone's own
         return
-    trained = info.trained.recipe if info.trained else {}
-    known = find(info.network, size=trained.get("side"))
+    known = find(info.network, size=info.side)
     if not first.startswith(known.prefix) or info.input_size != known.size:
         raise FerlibError(
             f"{info_file} belongs to another net: it says {info.network} at {info.input_size} "

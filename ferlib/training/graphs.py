@@ -40,6 +40,7 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
     """
     chosen = precision.chosen(recipe, ctx)
     sizes = {recipe.size(epoch) for epoch in range(1, recipe.epochs + 1)}
+    _check_sizes(net, network, sizes)
     batch = recipe.batch_size if len(ctx) == 1 else 0
     if recipe.freeze:
         return _frozen(net, network, chosen, sizes, fuse=ctx[0].device_type == "cpu")
@@ -53,6 +54,19 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
         )
     whole = precision.in_bfloat16(net, *shapes) if chosen == "bfloat16" else net
     return Graphs(_ready(whole), None, chosen)
+
+
+def _check_sizes(net: Any, network: Net, sizes: set[int]) -> None:
+    """FerlibError where growing pictures are too small for a net, or too odd."""
+    graph = net(mx.sym.var("data"))
+    for size in sizes - {network.size}:
+        try:
+            graph.infer_shape(data=(1, network.channels, size, size))
+        except mx.MXNetError:
+            raise FerlibError(
+                f"{network.name} cannot take pictures of {size} pixels: let them be of full size "
+                "throughout (--full-size, grow=())"
+            ) from None
 
 
 def _frozen(net: Any, network: Net, chosen: str, sizes: set[int], fuse: bool) -> Graphs:

@@ -85,6 +85,8 @@ class Recipe:
 
     def _check_numbers(self) -> None:
         """FerlibError where a number cannot be trained with."""
+        if not 0 <= self.seed < 2**31:
+            raise FerlibError(f"seed {self.seed}: expected 0 to {2**31 - 1}")
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < FLOAT32:
                 raise FerlibError(f"{name} {getattr(self, name)}: expected 0 to {FLOAT32:g}")
@@ -110,7 +112,8 @@ class Recipe:
             raise FerlibError("nothing to freeze without a start: name weights as well (--start)")
         if self.freeze and self.start == imagenet.START:
             raise FerlibError(
-                "ImageNet has no first layer for these nets: it has to learn (no --freeze)"
+                "with ImageNet's weights some layers begin from chance: they have to learn "
+                "(no --freeze)"
             )
         for name, why in {
             "mixup": "a mixed picture belongs to two classes",

@@ -17,7 +17,7 @@ MOVED = "augmentation."
 LEAST = {"batch_size": 1, "epochs": 1, "augmentation.scale": 1}  # the rest from 0
 HUGE = 1e300
 SHARES = ("warmup", "momentum", "teacher_share", *(MOVED + it for it in ("flip", "erase", "wear")))
-MOST = {"seed": 2**31 - 1} | dict.fromkeys(SHARES, 1)
+MOST = dict.fromkeys(SHARES, 1)
 # What trials that are to be compared have in common: the net, what it begins with and what it sees.
 COMMON = ("net", "channels", "side", "normalise", "epochs", "seed", "precision", "start", "freeze")
 

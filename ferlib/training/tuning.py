@@ -140,7 +140,7 @@ def _identity(learn, valid, recipe: Recipe, ranges: Space, figure: str) -> dict[
     """What must be the same for a search to go on."""
     shape = recipe.network().size, recipe.network().channels
     prints = [fingerprint(data, data.array(*shape)) for data in (learn, valid)]
-    known = {"recipe": asdict(recipe), "space": ranges, "figure": figure}
+    known = {"recipe": asdict(recipe.placed()), "space": ranges, "figure": figure}
     known |= {"data": " ".join(prints), "classes": learn.classes}
     return json.loads(json.dumps(known))
 

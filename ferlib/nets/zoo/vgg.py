@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain, repeat
+from typing import Any
 
 from ferlib import runtime
 from ferlib.nets.registry import Net, register
@@ -74,7 +75,7 @@ def _head(net: Net, plan: Plan, channels: int, side: int) -> Iterator[HybridBloc
     yield nn.Dense(net.classes, in_units=units)
 
 
-def _register(name: str, plan: Plan, size: int = 48, **declared: str) -> None:
+def _register(name: str, plan: Plan, size: int = 48, **declared: Any) -> None:
     how = {"features": plan.features, "any_size": not plan.dense} | declared
     register(name, size=size, **how)(partial(layers, plan=plan))
 
@@ -100,11 +101,13 @@ _register(
 _register(
     "vgg13small",
     Plan(((2, 16), (2, 32), (3, 64), (3, 128)), last_dropout=0.1),
+    bfloat16=False,  # its layers are too narrow to fill AMX's tiles
     note="a quarter of the paper's channels, half in the last block: 0.48 M",
 )
 _register(
     "vgg13mini",
     Plan(((2, 32), (2, 48), (3, 80), (3, 96)), last_dropout=0.1),
+    bfloat16=False,
     note="more channels than `vgg13small` where pictures are large, fewer at the end: 0.43 M",
 )
 _register(
