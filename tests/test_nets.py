@@ -199,7 +199,7 @@ def test_the_widened_graph_of_a_net_for_colours_is_the_same_net(colours):
     """Fed 16 channels, thirteen of them times zero: in float32 nothing may change."""
     net = nets.create(nets.find("vgg-tiny", channels=3), seed=0)
     plain = net(mx.sym.var("data"))
-    wide = precision.widened(plain)
+    wide = precision.widened(plain, 3)
     assert seen_by_the_first_convolution(wide) == (8, 16, 48, 48)
     assert seen_by_the_first_convolution(plain) == (8, 3, 48, 48)
     np.testing.assert_allclose(
@@ -253,13 +253,15 @@ def first_is_wide():
     yield nn.Conv2D(8, 3, in_channels=16)
 
 
-@pytest.mark.parametrize("layers", [first_is_dense, first_is_pooled, first_is_wide])
-def test_what_need_not_be_widened_is_left_as_it_is(layers):
+@pytest.mark.parametrize(
+    ("layers", "channels"), [(first_is_dense, 1), (first_is_pooled, 1), (first_is_wide, 16)]
+)
+def test_what_need_not_be_widened_is_left_as_it_is(layers, channels):
     net = nn.HybridSequential()
     net.add(*layers())
     net.initialize()
     plain = net(mx.sym.var("data"))
-    assert precision.widened(plain).tojson() == plain.tojson()
+    assert precision.widened(plain, channels).tojson() == plain.tojson()
 
 
 # ---------------------------------------------------------------- answers

@@ -138,7 +138,7 @@ def test_for_large_pictures_a_borrowed_net_is_its_source(name):
 @pytest.mark.slow
 def test_a_net_is_trained_and_stored_for_larger_pictures_than_its_own(drawn_splits, tmp_path):
     learn, valid = (part.take(range(16)) for part in drawn_splits)
-    how = {"channels": 3, "side": 112, "epochs": 1, "batch_size": 8, "precision": "float32"}
+    how = {"channels": 3, "side": 112, "epochs": 1, "batch_size": 8}
     recipe = training.Recipe(net="resnet18", grow=(), **how)
     training.train_to(tmp_path / "net", learn, valid, recipe)
     net, info = nets.load(tmp_path / "net")

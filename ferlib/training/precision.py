@@ -56,7 +56,7 @@ def block(
         warnings.simplefilter("ignore")  # "cannot decide type": it is decided at the first batch
         if precision == "bfloat16":
             inputs = _input_shapes(graph, max(sizes), channels)  # converted it has forgotten them
-            graph = _converted(widened(thickened(graph, sizes, channels)))
+            graph = _converted(widened(thickened(graph, sizes, channels), channels))
             if batch and runtime.amx():
                 graph = weaving.woven(graph, inputs, batch)
         return gluon.SymbolBlock(graph, mx.sym.var(data), params=net.collect_params())
@@ -110,7 +110,7 @@ def _input_shapes(graph: Any, size: int, channels: int) -> dict[str, tuple[int, 
     return dict(zip(graph.list_arguments(), known, strict=True))
 
 
-def widened(graph: Any):
+def widened(graph: Any, channels: int = 1):
     """A graph whose first convolution, if it sees the picture, is fed 16 channels.
 
     All but the picture's own are copies of it with weights of zero. For fewer channels oneDNN 2.4
@@ -123,7 +123,7 @@ def widened(graph: Any):
     if first is None or not _sees_the_picture(first, nodes):
         return graph
     data, weight = (nodes[source[0]] for source in first["inputs"][:2])
-    filters, channels, *kernel = ast.literal_eval(weight["attrs"]["__shape__"])
+    filters, _, *kernel = ast.literal_eval(weight["attrs"]["__shape__"])
     if channels >= CHANNELS or int(first["attrs"].get("num_group", 1)) > 1:
         return graph
     blanks = mx.sym.zeros((filters, CHANNELS - channels, *kernel))
