@@ -21,6 +21,7 @@ import compare
 from benchmarks.conditions import conditions, plainly, result, write
 from ferlib import training
 from ferlib.data import fer2013
+from ferlib.data.sources import to_train
 from ferlib.errors import FerlibError
 from ferlib.nets.places import weight_files
 from ferlib.training import settings
@@ -42,7 +43,7 @@ SPACE = {
 
 def search(folder: Path, recipe: training.Recipe, trials: int, minutes: float) -> dict:
     """The search as results/tune.json tells it."""
-    learn, valid = fer2013.load().to_train()
+    learn, valid = to_train(fer2013.load())
     found = training.tune(learn, valid, recipe, SPACE, trials, folder, minutes=minutes)
     shares, chance = found.importances()
     rows = [{key: told(value) for key, value in row.items()} for row in found.rows]
@@ -73,7 +74,7 @@ def confirm(folder: Path, found: dict, epochs: int, command: str = "") -> dict:
         for seed, prefix in nets.items():
             mine = replace(recipe, seed=seed)
             if not weight_files(prefix)[2].exists():
-                training.train_to(prefix, *data.to_train(), mine, command=command)
+                training.train_to(prefix, *to_train(data), mine, command=command)
             elif training.read_recipe(f"{prefix}.json") != mine:
                 raise FerlibError(f"{prefix} was trained by another recipe: remove it")
         prefixes = list(nets.values())

@@ -116,5 +116,5 @@ def test_a_training_starts_from_them(tmp_path, monkeypatch):
 def test_the_command_line_knows_them_and_refuses_what_cannot_be(tmp_path):
     how = ["--net", "resnet18", "--start", "imagenet", "--sample", "--out", tmp_path / "net"]
     assert "add --rgb" in mistake(ferlib("train", *how))
-    assert "has to learn" in mistake(ferlib("train", *how, "--rgb", "--freeze", "features"))
+    assert "have to learn" in mistake(ferlib("train", *how, "--rgb", "--freeze", "features"))
     assert recipes.IMAGENET == imagenet.START and not list(tmp_path.iterdir())

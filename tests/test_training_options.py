@@ -291,7 +291,7 @@ def test_what_is_frozen_stays_bit_by_bit(drawn, learnt, how, tmp_path):
 
 
 def test_a_net_without_features_cannot_be_frozen(certain):
-    nets.register("certain", size=48)(find("certain").layers)
+    nets.register("certain", size=48, any_size=False)(find("certain").layers)
     with pytest.raises(FerlibError, match="declares no features"):
         how = replace(QUICK, net="certain", start=certain, freeze="features")
         loop.Run(how, [mx.cpu()], noise(32))

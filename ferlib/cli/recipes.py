@@ -56,7 +56,7 @@ def splits(args: Namespace, size: int, channels: int) -> list:
     `size` and `channels` are those of the net that is to see them. What is left out is printed.
     """
     from ferlib.data.fer2013 import Fer2013
-    from ferlib.data.sources import DRAWN, open_data
+    from ferlib.data.sources import DRAWN, open_data, to_train
 
     names = dict(args.map or ()) or None
     data = open_data(DRAWN if args.sample else args.data, names, args.own_classes)
@@ -66,7 +66,8 @@ def splits(args: Namespace, size: int, channels: int) -> list:
     if own and not isinstance(data, Fer2013):
         args.refuse("--labels fer2013 is for FER2013 itself, these are other pictures")
     if isinstance(data, Fer2013):
-        return data.to_train(args.labels, args.protocol or PROTOCOLS[0], args.without_duplicates)
+        protocol = args.protocol or PROTOCOLS[0]
+        return to_train(data, args.labels, protocol, args.without_duplicates)
     if args.protocol or args.without_duplicates:
         args.refuse("--protocol and --without-duplicates are for FER2013 with its votes")
     return _framed(data, {"size": size, "channels": channels, "faces": args.faces})

@@ -23,7 +23,7 @@ import numpy as np
 
 from ferlib.data import cartoon, sample
 from ferlib.data.dataset import SPLITS, Dataset
-from ferlib.data.labels import LABEL_SETS, OWN, SEVEN, majority, softened, usable
+from ferlib.data.labels import OWN, SEVEN, majority, softened, usable
 from ferlib.data.published import (
     LABEL_FILES,
     SIDE,
@@ -131,19 +131,6 @@ class Fer2013:
             rows=rows,
             about={"split": split, "labels": "fer2013"},
         )
-
-    def to_train(
-        self,
-        labels: str = "ferplus",
-        protocol: str = "fer2013new.csv",
-        without_duplicates: bool = False,
-    ) -> list[Dataset]:
-        """What to learn from and what to judge by, with one of LABEL_SETS."""
-        check_choice("labels", labels, LABEL_SETS)
-        if labels == "fer2013":
-            return [self.labelled("train", without_duplicates), self.labelled("valid")]
-        learn = self.split("train", protocol, "usable", without_duplicates)
-        return [learn, self.split("valid", protocol)]
 
     def votes_of(self, protocol: str) -> np.ndarray:
         """uint8 (N, 10) votes of one of PROTOCOLS; FerlibError where these data lack it."""

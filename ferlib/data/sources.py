@@ -9,8 +9,8 @@ from ferlib.data import fer2013, folders
 from ferlib.data.dataset import SPLITS, Dataset
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.gather import SKIP
-from ferlib.data.labels import EMOTIONS
-from ferlib.errors import FerlibError
+from ferlib.data.labels import EMOTIONS, LABEL_SETS
+from ferlib.errors import FerlibError, check_choice
 
 DRAWN = "drawn"
 
@@ -34,6 +34,20 @@ def open_data(
     if not emotions:
         _check_classes(data)
     return data
+
+
+def to_train(
+    data: Fer2013,
+    labels: str = "ferplus",
+    protocol: str = "fer2013new.csv",
+    without_duplicates: bool = False,
+) -> list[Dataset]:
+    """What to learn from and what to judge by, with one of LABEL_SETS."""
+    check_choice("labels", labels, LABEL_SETS)
+    if labels == "fer2013":
+        return [data.labelled("train", without_duplicates), data.labelled("valid")]
+    learn = data.split("train", protocol, "usable", without_duplicates)
+    return [learn, data.split("valid", protocol)]
 
 
 def _check_classes(data: Dataset) -> None:

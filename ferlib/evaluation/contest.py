@@ -15,6 +15,7 @@ from ferlib import files, nets, runtime, training
 from ferlib.data.dataset import SPLITS
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.labels import EMOTIONS
+from ferlib.data.sources import to_train
 from ferlib.errors import FerlibError
 from ferlib.evaluation import bench
 from ferlib.files import whole_file
@@ -95,7 +96,7 @@ def row(
     Killed and called again it goes on.
     """
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
-    learn, valid = data.to_train(labels)
+    learn, valid = to_train(data, labels)
     how = recipe(net, epochs, seed)
     training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
     told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}

@@ -16,6 +16,7 @@ served as the others are.
 
 import pkgutil
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -129,7 +130,8 @@ def assembled(net: Net) -> nn.HybridSequential:
         for layer in net.layers(net):
             block.add(layer)
     try:  # to tell the shapes that are not told
-        block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))
+        with redirect_stdout(None):  # MXNet prints there what it then raises
+            block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))
     except mx.MXNetError:
         raise FerlibError(f"{net.name} cannot take pictures of {net.size} pixels") from None
     return block

@@ -1,6 +1,7 @@
 """The graph that a net is trained by: cut in two where one half is frozen, with features beside."""
 
 import json
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,8 @@ def _check_sizes(net: Any, network: Net, sizes: set[int]) -> None:
     graph = net(mx.sym.var("data"))
     for size in sizes - {network.size}:
         try:
-            graph.infer_shape(data=(1, network.channels, size, size))
+            with redirect_stdout(None):  # MXNet prints there what it then raises
+                graph.infer_shape(data=(1, network.channels, size, size))
         except mx.MXNetError:
             raise FerlibError(
                 f"{network.name} cannot take pictures of {size} pixels: let them be of full size "
