@@ -17,7 +17,7 @@ from pathlib import Path
 
 from conditions import conditions, plainly, write
 
-MOST_LOAD = 0.5
+MOST_LOAD = 0.5  # processes that wait for a core, on average in the last minute
 
 
 def work(name: str) -> dict:

@@ -4,9 +4,9 @@
 
 A row (`ferlib bench`) is taken with its log; a row of the same net, labels and seed that was
 recorded before is replaced, all others stay. `--again` holds rows that were trained once more
-beside the recorded ones. `--own` measures a net that was trained otherwise,
-or the average of several, on validation and test, without and with flip averaging: that needs
-FERLIB_DATA. Without arguments the page and the figures are made again from results/bench.json.
+beside the recorded ones. `--own` measures a net that was trained otherwise, or the average of
+several, on validation and test, without and with flip averaging: that needs FERLIB_DATA. Without
+arguments the page and the figures are made again from results/bench.json.
 
 The words stand in bench.md.jinja beside this file, what others report in bench_sources.json.
 """
@@ -68,11 +68,10 @@ def _read(path: Path) -> dict:
         row = json.loads(path.read_text())
         log = contest.read_log(contest.log_of(str(path).removesuffix("-row.json")))
         row["curve"] = {name: [epoch[name] for epoch in log] for name in CURVES}
-        rates = [epoch["images_per_s"] for epoch in log]
         of_row(row), row["recipe"], row["test"]  # without these it is no row
         if len(log) != row["epochs"]:
             raise ValueError("the log of another run")
-        return {"images_per_s": statistics.median(rates)} | row
+        return row
     except FileNotFoundError as error:
         raise FerlibError(f"{error.filename} is missing: a row comes with its log") from None
     except (ValueError, KeyError, TypeError):

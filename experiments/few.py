@@ -43,6 +43,7 @@ def digits(seed: int) -> list[Dataset]:
 
 
 def drawn(pictures: np.ndarray, truth: np.ndarray, classes: tuple, seed: int) -> list[Dataset]:
+    """Pictures (N, S, S) with a class each, int (N,) -> LEARNT and JUDGED of each, and the rest."""
     rng, whole = np.random.default_rng(seed), Dataset(pictures, truth, classes)
     order = [rng.permutation(np.flatnonzero(truth == k)) for k in range(len(classes))]
     ends = (0, LEARNT, LEARNT + JUDGED, None)

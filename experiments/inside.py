@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.conditions import ROOT, plainly
 from ferlib import nets, plots
@@ -31,7 +32,8 @@ def faces() -> np.ndarray:
     return augment(np.stack([cartoon.draw(name, rng) for name in SEVEN]), 48, rng, MOVED)
 
 
-def warped(prefix: Path):
+def warped(prefix: Path) -> Figure:
+    """The faces with the frames of what a stored `deep_emotion` takes of them."""
     net, info = nets.load(prefix)
     matrices, seen = warps(net, info, faces())
     far = np.abs(matrices - np.eye(2, 3)).max(axis=0)
@@ -39,7 +41,8 @@ def warped(prefix: Path):
     return plots.warps(faces(), matrices, seen)
 
 
-def masked(prefix: Path):
+def masked(prefix: Path) -> Figure:
+    """The faces under what the masks of a stored `resmasking` add, stage by stage."""
     net, info = nets.load(prefix)
     added = masks(net, info, faces())
     for stage in added:

@@ -15,9 +15,10 @@ from ferlib.training.recipe import Recipe
 
 MOVED = "augmentation."
 LEAST = {"batch_size": 1, "epochs": 1, "augmentation.scale": 1}  # the rest from 0
+SHARES = {"warmup", "momentum", "teacher_share"} | {
+    MOVED + name for name in ("flip", "erase", "wear")
+}
 HUGE = 1e300
-SHARES = ("warmup", "momentum", "teacher_share", *(MOVED + it for it in ("flip", "erase", "wear")))
-MOST = dict.fromkeys(SHARES, 1)
 # What trials that are to be compared have in common: the net, what it begins with and what it sees.
 COMMON = ("net", "channels", "side", "normalise", "epochs", "seed", "precision", "start", "freeze")
 
@@ -57,9 +58,9 @@ def _number(name: str, given: Any, whole: bool) -> int | float:
     numeric = isinstance(given, int | float) and not isinstance(given, bool)
     if not numeric or not abs(given) < HUGE or (whole and given != int(given)):
         raise FerlibError(f"{name}: expected a {'whole ' * whole}number, not {given!r}")
-    least, most = LEAST.get(name, 0), MOST.get(name, HUGE)
+    least, most = LEAST.get(name, 0), 1 if name in SHARES else HUGE
     if not least <= given <= most:
-        told = f"{least} to {most}" if name in MOST else f"{least} or more"
+        told = f"{least} to 1" if name in SHARES else f"{least} or more"
         raise FerlibError(f"{name}: {given} cannot be, expected {told}")
     return int(given) if whole else float(given)
 

@@ -37,11 +37,11 @@ def gluoncv(module: str = "") -> Any:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-LARGE = 96
+LARGE = 96  # pixels: halved five times, as many are left as of 48 pixels here
 
 
 def stem(net: Net, width: int, theirs: Iterable[HybridBlock]) -> Iterator[HybridBlock]:
-    """Sees the picture: `theirs` would halve a small one."""
+    """The first convolution: `theirs`, which halves a picture, where it is large."""
     if net.size >= LARGE:
         yield from theirs
         return
