@@ -68,10 +68,11 @@ def _read(path: Path) -> dict:
         row = json.loads(path.read_text())
         log = contest.read_log(contest.log_of(str(path).removesuffix("-row.json")))
         row["curve"] = {name: [epoch[name] for epoch in log] for name in CURVES}
+        rates = [epoch["images_per_s"] for epoch in log]
         of_row(row), row["recipe"], row["test"]  # without these it is no row
         if len(log) != row["epochs"]:
             raise ValueError("the log of another run")
-        return row
+        return {"images_per_s": statistics.median(rates)} | row
     except FileNotFoundError as error:
         raise FerlibError(f"{error.filename} is missing: a row comes with its log") from None
     except (ValueError, KeyError, TypeError):
