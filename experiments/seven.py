@@ -24,13 +24,19 @@ def main() -> None:
     parser.add_argument("--soft", type=float, default=0.5)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=0.03)
+    parser.add_argument("--mixup", type=float, default=0.0, help="alpha")
+    parser.add_argument("--average", type=float, default=0.0, help="decay a step")
+    parser.add_argument("--grow", action="store_true", help="smaller pictures at first")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     data = fer2013.load_or_sample()
     learn, valid = data.labelled("train", soft=args.soft), data.labelled("valid")
     net = Info.read(stored_files(find_weights(args.start))[2]).network
-    how = {"epochs": args.epochs, "lr": args.lr, "batch_size": 64, "grow": ()}
-    recipe = training.Recipe(net=net, start=args.start, seed=args.seed, **how)
+    how = {
+        name: getattr(args, name) for name in ("start", "epochs", "lr", "mixup", "average", "seed")
+    }
+    how |= {} if args.grow else {"grow": ()}
+    recipe = training.Recipe(net=net, batch_size=64, **how)
     command = " ".join(["python", *sys.argv])
     training.train_to(args.out, learn, valid, recipe, command=command)
 
