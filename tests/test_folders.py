@@ -951,6 +951,8 @@ def test_adapted_figures_are_told_beside_the_plain_ones(tmp_path, fer, no_fer201
     assert result.adapted.accuracy == pytest.approx(wanted, abs=1e-5)
     assert sum(result.adapted.shares.values()) == pytest.approx(1, abs=1e-3)
     assert "without labels" in result.text()
+    # The usual shares are of answers with bias and temperature: they say nothing of raw ones.
+    assert measured(tmp_path / "set", tmp_path / "net", raw=True).adapted is None
     monkeypatch.setattr(evaluator, "ENOUGH", 25)
     assert measured(tmp_path / "set", tmp_path / "net").adapted is None
 

@@ -142,6 +142,19 @@ def test_layers_and_multiply_adds_by_hand(own_nets):
     assert graph.multiply_adds(nets.create(declared), declared) == by_hand == 62_000
 
 
+def test_a_transposed_convolution_works_once_for_each_place_it_is_given(own_nets):
+    @nets.register("spread", size=8)
+    def layers(net):
+        yield nn.Conv2DTranspose(3, 2, strides=2, in_channels=1)
+        yield nn.Dense(net.classes, in_units=3 * 16 * 16)
+
+    net = nets.create("spread", seed=1)
+    assert net(mx.nd.zeros((1, 1, 8, 8))).shape == (1, 8)
+    assert graph.layers(net, nets.find("spread"))[0].shape == (3, 16, 16)
+    by_hand = 8 * 8 * 2 * 2 * 3 + 3 * 16 * 16 * 8
+    assert graph.multiply_adds(net, nets.find("spread")) == by_hand
+
+
 def test_the_halves_of_a_graph_one_after_the_other_are_the_whole(own_nets):
     @nets.register("around", size=8)
     def layers(net):

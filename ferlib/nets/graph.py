@@ -20,11 +20,12 @@ class Layer:
     name: str  # without the net's prefix
     shape: tuple[int, ...]
     kernel: tuple[int, ...] = ()  # the shape of its weights, where it has some
+    places: int = 1  # of a map, at which each weight is used
 
     @property
     def multiply_adds(self) -> int:
-        """For one picture, forward: each weight once for each place of the map."""
-        return prod(self.kernel) * prod(self.shape[1:]) if self.kernel else 0
+        """For one picture, forward: each weight once for each place."""
+        return prod(self.kernel) * self.places if self.kernel else 0
 
 
 def layers(block: Any, net: Net) -> list[Layer]:
@@ -37,10 +38,17 @@ def layers(block: Any, net: Net) -> list[Layer]:
         if node["op"] != "null":
             given = (nodes[source[0]]["name"] for source in node["inputs"])
             kernel = next((known[name] for name in given if name.endswith("weight")), ())
-            shape = known.get(node["name"] + "_output") or known[node["name"] + "_output0"]
             name = node["name"].removeprefix(net.prefix)
-            found.append(Layer(node["op"], name, shape[1:], kernel))
+            shape = _shape(node, known)
+            # A transposed convolution lays its kernel down at each place of what it is given.
+            spread = node["op"] == "Deconvolution"
+            counted = _shape(nodes[node["inputs"][0][0]], known) if spread else shape
+            found.append(Layer(node["op"], name, shape[1:], kernel, prod(counted[2:])))
     return found
+
+
+def _shape(node: dict, known: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    return known.get(output(node)) or known[output(node) + "0"]
 
 
 def shapes(graph: Any, inputs: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

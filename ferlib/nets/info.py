@@ -61,8 +61,11 @@ class Info:
         )
 
     def raw(self) -> "Info":
-        """With this, answers are as the loss of the training saw them."""
-        return replace(self, bias=None, temperature=1.0, prior=None)
+        """With this, answers are as the loss of the training saw them.
+
+        `shares` are of the others, so they go as well.
+        """
+        return replace(self, bias=None, temperature=1.0, prior=None, shares=None)
 
     def text(self) -> str:
         """As JSON, without what is not known."""
