@@ -115,6 +115,14 @@ def runs(process: int) -> bool:
     return True
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written as text: old archives hold names in other encodings."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def cache_folder() -> Path:
     """For what can be made again; as in the XDG specification, relative paths are ignored."""
     named = Path(os.environ.get("XDG_CACHE_HOME") or "")

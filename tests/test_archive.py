@@ -110,6 +110,15 @@ def test_weights_that_do_not_fit_are_not_packed(weights, tmp_path):
     assert not list(tmp_path.glob("*fer.mar*"))
 
 
+@pytest.mark.parametrize("name", ["my net", "nétz", "net(1)", ".hid"])
+def test_names_that_a_server_does_not_take_are_not_packed(weights, tmp_path, name):
+    for path in weight_files(weights):
+        shutil.copy(path, tmp_path / path.name.replace("tiny", name, 1))
+    with pytest.raises(FerlibError, match="Name the net's files so"):
+        archive.pack(tmp_path / name, tmp_path / "fer.mar")
+    assert not list(tmp_path.glob("*fer.mar*"))
+
+
 def failed_to_pack(weights, out) -> str:
     """What `ferlib pack` says that cannot write its archive."""
     said = mistake(ferlib("pack", "--weights", weights, "--out", out))

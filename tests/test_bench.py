@@ -126,6 +126,18 @@ def test_predictions_of_others_are_scored_whatever_their_order(data, tmp_path):
     np.testing.assert_allclose(found, scores / scores.sum(axis=1, keepdims=True), rtol=1e-6)
 
 
+@pytest.mark.parametrize("between, mark", [(";", ","), ("\t", "."), (";", ".")])
+def test_predictions_may_come_from_a_spreadsheet(data, tmp_path, between, mark):
+    """Its cells are parted otherwise, names are in capitals, and there is room around them."""
+    part = bench.split_of(data, "test", "fer2013")
+    scores = np.random.default_rng(0).integers(1, 9, (len(part), 7)) / 2
+    path = written(tmp_path / "p.csv", part, scores)
+    text = path.read_text().replace(",", between).replace(".", mark)
+    path.write_text(text.replace(between + "fear", between + " Fear ").replace("row", "Row"))
+    found = bench.read_predictions(path, part)
+    np.testing.assert_allclose(found, scores / scores.sum(axis=1, keepdims=True), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "harm, says",
     [
@@ -137,7 +149,9 @@ def test_predictions_of_others_are_scored_whatever_their_order(data, tmp_path):
         ("class", "no column 'fear'"),
         ("logit", "line 2: expected 7 scores of 0 and more, not all 0 (no logits)"),
         ("nothing", "line 2: expected 7 scores of 0 and more"),
-        ("commas", "line 2: more cells than columns"),
+        ("commas", "line 2: 15 cells, expected 8"),
+        ("long", "no row number"),
+        ("no column", "no column 'row' in its header, 'line,neutral,"),
         ("twice", "two columns are called 'fear'"),
         ("eighth", "a column 'contempt', which is none of neutral, happiness"),
     ],
@@ -158,6 +172,10 @@ def test_bad_predictions_are_told_by_line(data, tmp_path, harm, says):
         path.write_text(path.read_text().replace("fear", "terror"))
     elif harm == "commas":
         path.write_text(path.read_text().replace("1.0", "1,0"))
+    elif harm == "long":
+        path.write_text(path.read_text().replace("\n", "\n" + 5000 * "9", 1))
+    elif harm == "no column":
+        path.write_text(path.read_text().replace("row,", "line,"))
     elif harm == "eighth":
         path.write_text(path.read_text().replace("row,", "row,contempt,"))
     elif harm == "twice":

@@ -103,6 +103,7 @@ def test_a_folder_that_is_not_there_is_named(words, tmp_path):
         (("predict", "--weights", "{}/missing", "a.jpg"), "missing.json"),
         (("pack", "--weights", "{}/missing"), "missing.json"),
         (("train", "--sample", "--out", ""), "cannot write"),
+        (("train", "--sample", "--out", "{}/net/"), "/net/': expected a prefix"),
         (("train", "--sample", "--out", "/proc/net"), "cannot write /proc/net"),
         (("train", "--sample", "--out", "{}/net", "--run-folder", "/proc/run"), "/proc/run"),
         (("train", "--sample", "--teacher", "{}/missing", "--out", "{}/net"), "missing.json"),

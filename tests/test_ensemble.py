@@ -33,7 +33,7 @@ def scores(*, neutral: float) -> np.ndarray:
 
 
 def test_the_set_closest_to_the_voters_comes_first_not_the_most_certain():
-    split = Dataset(np.zeros((2, 48, 48)), np.stack([votes(neutral=6, happiness=4)] * 2))
+    split = Dataset(np.zeros((2, 48, 48), np.uint8), np.stack([votes(neutral=6, happiness=4)] * 2))
     candidates = {f"runs/{n}": scores(neutral=n / 100) for n in (98, 70, 45)}
     rows = ensemble.sets(candidates, split, 2)
     assert rows[0]["nets"] == ["70", "45"] and len(rows) == 3  # their mean is 0.575

@@ -391,6 +391,21 @@ def test_named_classes_are_counted_in_their_own_order(tmp_path):
     assert left.truth.tolist() == [0, 1] and len(left.skipped) == 1
 
 
+def test_names_may_end_in_a_space_but_must_be_text(tmp_path):
+    own = {"cat ": 2, "dog": 3, "kitty": 2}
+    for name, count in own.items():
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for k in range(count):
+            Image.fromarray(FACES["anger"][0]).save(tmp_path / "set" / name / f"{k}.png")
+    found = folders.read(tmp_path / "set", names={"kitty": "cat"}, classes=None)
+    assert found.classes == ("cat", "dog") and np.bincount(found.labels).tolist() == [4, 3]
+    with pytest.raises(FerlibError, match=r"for classes of your own add --own-classes|For classes"):
+        folders.read(tmp_path / "set", names={"kitty": "cat"})
+    (tmp_path / "set" / "dog").rename(os.fsdecode(bytes(tmp_path / "set") + b"/d\xf6g"))
+    with pytest.raises(FerlibError, match=r"'d\\udcf6g' is no name in UTF-8: rename it"):
+        folders.read(tmp_path / "set", classes=None)
+
+
 def test_names_of_ones_own_may_be_mapped_and_left_out(tmp_path):
     """To each other, and to names that no folder has."""
     read = partial(folders.read, pets(tmp_path, 1), classes=None)
@@ -640,6 +655,27 @@ def test_labels_that_do_not_fit_are_told():
                           (np.zeros((2, 8), int), "8.*10")):  # fmt: skip
         with pytest.raises(FerlibError, match=said):
             Dataset(blank, labels_, PETS)
+
+
+TWO = np.zeros((2, 3, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("shown", "labels", "classes", "said"), [
+    (np.zeros((2, 3, 3)), np.zeros(2, int), PETS, "pictures are float64 (2, 3, 3)"),
+    (np.zeros((2, 3, 3, 4), np.uint8), np.zeros(2, int), PETS, "pictures are uint8 (2, 3, 3, 4)"),
+    (np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2, int), PETS, "expected Files, or uint8"),
+    ([np.zeros((3, 3), np.uint8)] * 2, np.zeros(2, int), PETS, "pictures are list"),
+    (TWO, [0, 1], PETS, "labels are list"),
+    (TWO, np.array(["cat", "dog"]), PETS, "labels are <U3"),
+    (TWO, np.array([0.0, 1.0]), PETS, "numbers from 0 to 2"),
+    (TWO, np.array([0, 3]), PETS, "numbers from 0 to 2, -1 for none"),
+    (TWO, np.array([0, -2]), PETS, "numbers from 0 to 2"),
+    (TWO, np.array([[0, 1, 0], [0, np.nan, 1]]), PETS, "shares of classes are numbers from 0 on"),
+    (TWO, np.zeros(2, int), ("cat", "cat"), "two classes have one name: cat, cat"),
+])  # fmt: skip
+def test_what_no_net_could_learn_from_is_told(shown, labels, classes, said):
+    with pytest.raises(FerlibError, match=re.escape(said)):
+        Dataset(shown, labels, classes)
 
 
 SIZES = {

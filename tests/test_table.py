@@ -48,7 +48,10 @@ def test_votes_become_shares(tmp_path, between, half, encoding):
     wanted = [[0, 0.75, 0.25], [0.5, 0, 0.5], [1, 0, 0]]
     np.testing.assert_allclose(found.shares, wanted)
     np.testing.assert_array_equal(found.pictures[1][..., 0], FACES[1])
-    assert found.truth.tolist() == [1, 0, 0]
+    # Two classes have as many votes for b.png: it is learnt from, but shows neither.
+    assert found.truth.tolist() == [1, -1, 0]
+    assert found.trainable("cross-entropy").tolist() == [True] * 3
+    assert found.trainable("majority").tolist() == [True, False, True]
 
 
 def test_labels_are_a_class_each(tmp_path):
@@ -96,6 +99,12 @@ def test_splits_and_people(tmp_path):
     found = open_data(written(tmp_path, *rows))
     assert [names(found.split(one)) for one in ("train", "valid", "test")] == ["ab", "c", "de"]
     assert found.groups == ["ann", "bob", "eve", "kim", "kim"]
+
+
+def test_a_single_person_cannot_be_in_two_splits(tmp_path):
+    rows = ("file label person", "a.png cat ann", "b.png dog ann", "c.png dog ann")
+    with pytest.raises(FerlibError, match="'valid': all are of one person"):
+        open_data(written(tmp_path, *rows)).split("valid")
 
 
 def test_whole_people_are_held_out(tmp_path):

@@ -509,6 +509,24 @@ def test_a_full_disk_keeps_the_last_checkpoint(drawn, tmpfs):
     assert not list((tmpfs / "run").glob("*"))
 
 
+def test_a_run_of_which_nothing_came_leaves_no_folder(drawn, tmp_path):
+    class Refuse(training.Callback):
+        def on_start(self, run):
+            raise FerlibError("no")
+
+    with pytest.raises(FerlibError, match="no"):
+        fit(drawn, QUICK, tmp_path / "new" / "run", callbacks=[Refuse()])
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_for_validation_that_nobody_agrees_on_are_told_before_the_training(drawn):
+    learn, valid = drawn
+    torn = np.zeros_like(valid.labels)
+    torn[:, 0], torn[:, 1] = 5, 5
+    with pytest.raises(FerlibError, match="no picture for validation has a class agreed on"):
+        fit((learn, replace(valid, labels=torn)), QUICK)
+
+
 def command(data, folder) -> list[str]:
     words = f"train --data {data} --net vgg-tiny --epochs 5 --batch-size 32 --seed 7"
     return [*words.split(), "--run-folder", str(folder), "--out", str(folder / "net")]
@@ -762,8 +780,20 @@ def test_a_run_from_before_an_option_goes_on_without_it_only(drawn, first, tmp_p
             fit(drawn, replace(how, **{name: value}), tmp_path)
     _, log = fit(drawn, how, tmp_path)
     assert log == kept["log"]
-    state.write_text(state.read_text()[:-9])
-    with pytest.raises(FerlibError, match=r"state\.json is damaged: remove"):
+
+
+@pytest.mark.parametrize("name", ["state.json", "net.params", "trainer.states", "kept.params"])
+@pytest.mark.parametrize("harm", ["cut off", "other", "gone"])
+def test_a_damaged_checkpoint_is_told(drawn, tmp_path, name, harm):
+    how = replace(QUICK, epochs=1, average=0.9)
+    fit(drawn, how, tmp_path)
+    (path,) = tmp_path.glob(f"epoch-*/{name}")
+    whole = path.read_bytes()
+    if harm == "gone" and name != "state.json":  # without that there is no checkpoint
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if harm == "cut off" else b"{}")
+    with pytest.raises(FerlibError, match=r"epoch-0001 is damaged: remove"):
         fit(drawn, how, tmp_path)
 
 

@@ -3,6 +3,7 @@
 import struct
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -311,6 +312,14 @@ def test_what_does_not_go_along_is_a_plain_error(how, told):
         training.Recipe(**how)
 
 
+def test_the_smallest_share_of_mixup_is_drawn_at_once():
+    pictures, targets = np.arange(8.0).reshape(8, 1), np.eye(8)
+    how = training.Recipe(mixup=1e-300)
+    for number in range(50):
+        mixed, _ = mixing.mixup(pictures, targets, how, 1, number)
+        assert np.allclose(np.sort(mixed[:, 0]), np.arange(8))  # nothing is between two
+
+
 # ---------------------------------------------------------------- TensorBoard
 
 
@@ -361,6 +370,21 @@ def test_curves_go_on_after_a_restart_without_doubled_steps(drawn, tmp_path):
         assert steps == (1, 2, 3)
         assert values == pytest.approx([row[figure] for row in log], rel=1e-6)
     assert not curves
+
+
+def test_curves_end_on_a_full_disk_and_the_training_goes_on(drawn, tmpfs):
+    board = tmpfs / "board"
+    told = training.TensorBoard(board)
+    told.on_start(SimpleNamespace(log=[]))
+    row = dict.fromkeys(training.callbacks.CURVES, 0.5)
+    told.on_epoch(None, row | {"epoch": 1})
+    (tmpfs / "filler").write_bytes(bytes(200_000 - 8192))
+    with pytest.warns(UserWarning, match=r"no more curves: cannot .*disk is full") as said:
+        for epoch in range(2, 200):
+            told.on_epoch(None, row | {"epoch": epoch})
+    told.on_end(None)
+    assert [one.category for one in said].count(UserWarning) == 1
+    assert len(list(board.iterdir())) == 1
 
 
 def test_a_place_for_curves_that_is_none_is_told_before_the_training(tmp_path):

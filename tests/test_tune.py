@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import pytest
-from command import ferlib, mistake
+from command import ferlib, mistake, no_file_larger_than
 
 from ferlib import errors, plots, runtime, training
 from ferlib.data import fer2013, labels, sample
@@ -53,13 +53,25 @@ def test_what_trials_must_share_cannot_be_searched():
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"optimiser": "adam", "lr": 0.001}, {"scheme": "multi-target"}, {"centre": 0.003}],
+    [
+        {},
+        {"optimiser": "adam", "lr": 0.001},
+        {"scheme": "multi-target"},
+        {"centre": 0.003},
+        {"batch_size": 1},
+    ],
 )
 def test_the_default_space_is_around_the_recipe(how):
     recipe = training.Recipe(**how)
     found = space.checked(training.default_space(recipe), recipe)
     assert study._as_it_is(recipe, found) == {name: settings.value(recipe, name) for name in found}
     assert ("mixup" in found) == (recipe.scheme != "multi-target" and not recipe.centre)
+
+
+def test_what_of_a_recipe_lies_outside_the_space_is_drawn():
+    recipe = training.Recipe(lr=0.0, weight_decay=0.0)
+    found = space.checked(training.default_space(recipe), recipe)
+    assert {"lr", "weight_decay"} == {*found} - {*study._as_it_is(recipe, found)}
 
 
 @pytest.mark.parametrize(
@@ -414,6 +426,15 @@ def test_kill_nine_and_the_same_command_end_with_the_same_trials(tmp_path, monke
     assert call[:2] == ["ferlib", "train"] and ferlib(*call[1:]).returncode == 0
     with open(killed / "best" / "net-run" / "log.csv", newline="") as file:
         assert float([*csv.DictReader(file)][-1]["valid_accuracy"]) == best["valid_accuracy"]
+
+
+def test_a_search_on_a_full_disk_is_one_plain_line(tmp_path):
+    known = {"recipe": asdict(QUICK), "space": RATES, "figure": "valid_accuracy"}
+    opened = study.opened(tmp_path / "new", known | {"data": "", "classes": []}, QUICK)
+    wanted = pytest.raises(FerlibError, match=r"cannot write .*study")
+    with wanted, no_file_larger_than(50_000), opened:
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_search_says_what_it_needs(monkeypatch):

@@ -1,5 +1,6 @@
 """Read facial expressions: prepare FER2013, train, evaluate, predict, pack and serve."""
 
+import io
 import json
 import os
 import sys
@@ -13,6 +14,8 @@ from ferlib.errors import FerlibError
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; 0 done, 1 failed, 2 wrong usage. A user's mistake is two plain lines."""
     words = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in no known encoding
+        sys.stdout.reconfigure(errors="replace")
     args = _parser().parse_args(words)
     args.command = " ".join(["ferlib", *words])  # what a trained net's JSON tells
     try:

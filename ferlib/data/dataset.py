@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,6 +70,8 @@ class Dataset:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
+        _check_pictures(self.pictures)
+        _check_labels(self)
         if len(self.pictures) != len(self.labels):
             raise FerlibError(f"{len(self.pictures)} pictures, but labels for {len(self.labels)}")
         width = {"votes": len(EMOTIONS) + 2, "shares": len(self.classes)}.get(self.kind)
@@ -100,13 +103,14 @@ class Dataset:
     def truth(self) -> np.ndarray:
         """The class that each picture shows, int (N,), -1 where none is agreed on.
 
-        For votes the paper's majority, for shares the largest.
+        For votes the paper's majority, for shares the largest, where no other is as large.
         """
         if self.kind == "class":
             return np.asarray(self.labels)
         if self.kind == "votes":
             return labels.majority(self.labels)
-        return np.where(self.labels.any(axis=1), self.labels.argmax(axis=1), -1)
+        largest = self.labels == self.labels.max(axis=1, keepdims=True, initial=0)
+        return np.where(largest.sum(axis=1) == 1, self.labels.argmax(axis=1), -1)
 
     @property
     def shares(self) -> np.ndarray:
@@ -127,6 +131,8 @@ class Dataset:
         """bool (N,): the rows that a scheme can be trained on."""
         if self.kind == "votes":
             return labels.trainable(self.labels, scheme)
+        if self.kind == "shares" and scheme != "majority":
+            return self.labels.any(axis=1)
         return self.truth >= 0
 
     def name(self, row: int) -> str:
@@ -164,7 +170,11 @@ class Dataset:
             parts[self._held_out(np.flatnonzero(parts == 0))] = 1
         rows = np.flatnonzero(parts == SPLITS.index(split))
         if not len(rows):
-            raise FerlibError(f"{self.source or 'these data'} have no pictures in split {split!r}")
+            alone = self.groups is not None and len(set(self.groups)) == 1
+            why = ": all are of one person, who is in one split only" if alone else ""
+            raise FerlibError(
+                f"{self.source or 'these data'} have no pictures in split {split!r}{why}"
+            )
         return replace(self.take(rows), about={"split": split})
 
     def _held_out(self, rows: np.ndarray) -> np.ndarray:
@@ -199,6 +209,35 @@ class Dataset:
         how = {"desc": "reading pictures", "unit_scale": 64, "unit": "img", "delay": 1}
         bar = tqdm(parts, leave=False, disable=None, **how)
         return np.concatenate([whole[rows] for rows in bar])
+
+
+def _check_pictures(shown: Any) -> None:
+    if isinstance(shown, Files):
+        return
+    right = isinstance(shown, np.ndarray) and shown.dtype == np.uint8
+    if not (right and shown.ndim in (3, 4) and shown.shape[3:] in ((), (3,))):
+        wanted = "Files, or uint8 (N, H, W) gray or (N, H, W, 3) RGB"
+        raise FerlibError(f"pictures are {_told(shown)}; expected {wanted}")
+
+
+def _check_labels(data: Dataset) -> None:
+    given, classes = data.labels, data.classes
+    numbers = isinstance(given, np.ndarray) and given.dtype.kind in "iuf"
+    if not numbers or given.ndim not in (1, 2):
+        raise FerlibError(f"labels are {_told(given)}; expected numbers, (N,) or (N, K)")
+    if len(set(classes)) < len(classes):
+        raise FerlibError(f"two classes have one name: {', '.join(classes)}")
+    if not len(given):
+        return
+    whole = np.issubdtype(given.dtype, np.integer)
+    if data.kind == "class" and not (whole and given.min() >= -1 and given.max() < len(classes)):
+        raise FerlibError(f"classes are told by numbers from 0 to {len(classes) - 1}, -1 for none")
+    if data.kind == "shares" and not (given >= 0).all():  # also refuses nan
+        raise FerlibError("shares of classes are numbers from 0 on")
+
+
+def _told(given: Any) -> str:
+    return f"{given.dtype} {given.shape}" if hasattr(given, "shape") else type(given).__name__
 
 
 class Resized:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ferlib.data.gather import LEFT_OUT, SKIP, WORDS
 from ferlib.data.labels import EMOTIONS
 from ferlib.errors import FerlibError
+from ferlib.files import is_text
 
 # What people call a split: index into dataset.SPLITS.
 PARTS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1}
@@ -20,27 +21,32 @@ class Names:
     """
 
     def __init__(self, given: Mapping[str, str] | None, classes: Sequence[str] | None):
-        self.given = {name.lower(): meant for name, meant in (given or {}).items()}
+        self.given = {_plain(name): meant for name, meant in (given or {}).items()}
         self.words: dict[str, int] = {}
         self.classes: tuple[str, ...] | None = None
         if classes is not None:
             self._know(tuple(classes))
 
     def _know(self, classes: tuple[str, ...]) -> None:
-        words = {name.lower(): number for number, name in enumerate(classes)}
+        words = {_plain(name): number for number, name in enumerate(classes)}
         words = WORDS | words if classes == EMOTIONS else words
         for name, meant in self.given.items():
-            if meant.lower() not in (*words, SKIP):
+            if _plain(meant) not in (*words, SKIP):
                 known = f"{', '.join(classes)} or {SKIP}"
+                known += ".\nFor classes of your own add --own-classes" * (classes == EMOTIONS)
                 raise FerlibError(f"{name} cannot stand for {meant!r}: expected {known}")
-        given = {name: words.get(meant.lower(), LEFT_OUT) for name, meant in self.given.items()}
+        given = {name: words.get(_plain(meant), LEFT_OUT) for name, meant in self.given.items()}
         self.classes, self.words = classes, words | given
 
     def take_all(self, held: Iterable[str]) -> None:
         """Where any name is a class: those that the data hold, or what they stand for."""
-        meant = [self.given.get(name.lower(), name) for name in sorted(held)]
-        named = {name.lower(): name for name in reversed(meant)}  # splits may differ in case
-        if SKIP in map(str.lower, self.given.values()):
+        found = sorted(held)
+        strange = [name for name in found if not is_text(name)]
+        if strange:
+            raise FerlibError(f"{strange[0]!a} is no name in UTF-8: rename it")
+        meant = [self.given.get(_plain(name), name.strip()) for name in found]
+        named = {_plain(name): name for name in reversed(meant)}  # splits may differ in case
+        if SKIP in map(_plain, self.given.values()):
             named.pop(SKIP, None)
         self._know(tuple(named[key] for key in sorted(named)))
 
@@ -54,7 +60,11 @@ class Names:
         return next((self.words[key] for key in _keys(name) if key in self.words), None)
 
 
+def _plain(name: str) -> str:
+    return name.strip().lower()
+
+
 def _keys(name: str) -> tuple[str, str]:
     """A name in lower case, with and without a number before it ("0_anger")."""
-    name = name.strip().lower()
+    name = _plain(name)
     return name, re.sub(r"^\d+[ _.-]+", "", name)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -86,10 +87,7 @@ def _rows(file: Path) -> list[_Row]:
     """Each line with what its cells are called; FerlibError where that cannot be said."""
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
-            first = text.readline()
-            text.seek(0)
-            between = max(",;\t", key=first.count)
-            lines = csv.reader(text, delimiter=between)
+            between, lines = reader(text)
             header = _checked(file, [name.strip() for name in next(lines, [])])
             mark = "." if between == "," else ","
             rows = [
@@ -104,6 +102,14 @@ def _rows(file: Path) -> list[_Row]:
     if not rows:
         raise FerlibError(f"{file} has no rows below its header")
     return rows
+
+
+def reader(text: IO[str]) -> tuple[str, Any]:
+    """What parts the cells of an opened CSV, and `csv.reader`."""
+    first = text.readline()
+    text.seek(0)
+    between = max(",;\t", key=first.count)
+    return between, csv.reader(text, delimiter=between)
 
 
 def _checked(file: Path, header: list[str]) -> list[str]:

@@ -9,10 +9,11 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ferlib.data import duplicates
+from ferlib.data import duplicates, table
 from ferlib.data.dataset import Dataset
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.labels import EMOTIONS, LABEL_SETS
@@ -94,19 +95,26 @@ def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
-            return _read(path, csv.DictReader(file), part)
-    except (UnicodeDecodeError, csv.Error):
+            return _read(path, *table.reader(file), part)
+    except UnicodeDecodeError:
         raise FerlibError(f"{path} is no CSV in UTF-8") from None
+    except csv.Error as error:
+        raise FerlibError(f"{path}: {error}") from None
     except OSError as error:
         raise FerlibError(f"{path}: {error.strerror}") from None
 
 
-def _read(path: str | Path, lines: csv.DictReader, part: Dataset) -> np.ndarray:
+def _read(path: str | Path, between: str, lines: Any, part: Dataset) -> np.ndarray:
     place = {int(row): at for at, row in enumerate(part.rows if part.rows is not None else ())}
     scores = np.full((len(part), len(part.classes)), np.nan)
-    _check_header(path, lines.fieldnames or (), part.classes)
-    for line in lines:
+    names = [name.strip().lower() for name in next(lines, [])]
+    _check_header(path, names, part.classes)
+    for cells in filter(None, lines):
         where = f"{path}, line {lines.line_num}"
+        if len(cells) != len(names):  # as with decimal commas
+            raise FerlibError(f"{where}: {len(cells)} cells, expected {len(names)}")
+        decimals = cells if between == "," else (cell.replace(",", ".") for cell in cells)
+        line = dict(zip(names, decimals, strict=True))
         at, row = _row(where, line, place, part)
         if not np.isnan(scores[at, 0]):
             raise FerlibError(f"{where}: row {row} stands there twice")
@@ -123,7 +131,9 @@ def _check_header(path: str | Path, names: Sequence[str], classes: Sequence[str]
     wanted = ("row", *classes)
     lacking = [name for name in wanted if name not in names]
     if lacking:
-        raise FerlibError(f"{path}: no column {lacking[0]!r}; expected: {', '.join(wanted)}")
+        have = ",".join(names)[:60]
+        more = f"expected {', '.join(wanted)}"
+        raise FerlibError(f"{path}: no column {lacking[0]!r} in its header, {have!a}.\n{more}")
     others = [name for name in names if name in EMOTIONS and name not in classes]
     if others:
         raise FerlibError(f"{path}: a column {others[0]!r}, which is none of {', '.join(classes)}")
@@ -137,12 +147,12 @@ def _row(where: str, line: dict, place: dict[int, int], part: Dataset) -> tuple[
     try:
         row = int(line["row"])
         return place[row], row
-    except (TypeError, ValueError):
-        raise FerlibError(f"{where}: {line['row']!r} is no row number") from None
+    except ValueError:
+        raise FerlibError(f"{where}: {line['row'][:20]!a} is no row number") from None
     except KeyError:
         split = part.about.get("split", "")
         raise FerlibError(
-            f"{where}: row {line['row']} is none of the {len(part)} {split} rows that count"
+            f"{where}: row {row} is none of the {len(part)} {split} rows that count"
         ) from None
 
 
@@ -150,10 +160,8 @@ def _scores(where: str, line: dict, classes: Sequence[str]) -> np.ndarray:
     """A line's scores, made to sum to one."""
     try:
         found = np.array([float(line[name]) for name in classes])
-    except (TypeError, ValueError):
+    except ValueError:
         found = np.array([np.nan])
-    if None in line:  # more cells than the header names, as with decimal commas
-        raise FerlibError(f"{where}: more cells than columns")
     if not np.isfinite(found).all() or found.min() < 0 or not found.max():
         raise FerlibError(
             f"{where}: expected {len(classes)} scores of 0 and more, not all 0 (no logits)"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -74,6 +75,7 @@ def epochs_for(
     budget = f"{minutes:g} minutes, {pictures} pictures"
     try:
         known = dict(json.loads(place.read_text())) if place.is_file() else {}
+        known = {budget: operator.index(epochs) for budget, epochs in known.items()}
     except (ValueError, TypeError):
         raise FerlibError(f"{place} is damaged: remove it") from None
     if budget not in known:

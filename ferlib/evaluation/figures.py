@@ -1,5 +1,6 @@
 """A report as figures for print: vector PDFs as wide as a column, with their letters in them."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def write(
     places = [Path(folder, f"{name}.pdf") for name in made]
     with whole_files(*places) as partial, rc_context({"pdf.fonttype": 42}):
         for figure, place in zip(made.values(), partial, strict=True):
-            narrow(figure).savefig(place, format="pdf", metadata={"CreationDate": None})
+            pdf = io.BytesIO()  # on a full disk Matplotlib's own words would be about a stream
+            narrow(figure).savefig(pdf, format="pdf", metadata={"CreationDate": None})
+            place.write_bytes(pdf.getvalue())
     return places
 
 

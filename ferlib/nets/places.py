@@ -1,9 +1,10 @@
 """Where the files of trained nets lie: PREFIX-symbol.json, PREFIX-0000.params and PREFIX.json."""
 
+import os
 from pathlib import Path
 
 from ferlib.errors import FerlibError
-from ferlib.files import check_place
+from ferlib.files import check_place, is_text
 
 DEFAULT_WEIGHTS = "ferplus"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -79,6 +80,7 @@ def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
 
 def check_prefix(prefix: str | Path) -> None:
     """FerlibError unless a net can be written there: asked before hours of training."""
-    if not Path(prefix).name:
-        raise FerlibError(f"cannot write {str(prefix)!r}: expected a prefix such as runs/mine/net")
+    text = str(prefix)
+    if not Path(text).name or text.endswith(("/", os.sep)) or not is_text(text):
+        raise FerlibError(f"cannot write {text!r}: expected a prefix such as runs/mine/net")
     check_place(weight_files(prefix)[2])

@@ -80,6 +80,12 @@ def pack(
     upright = roll.Upright().prefix
     if upright is not None:
         files |= {f"{_UPRIGHT}/{path.name}": path for path in _checked_net(upright)}
+    if not all(map(_NAMES.fullmatch, files)):
+        raise FerlibError(
+            f"cannot pack {prefix}: a server takes files called by the letters A to Z, digits and "
+            "_+=,@-.\nName the net's files so",
+            "weights_invalid",
+        )
     members, out = _members(prefix.name, files), Path(out)
     if prior is not None:
         members |= _stated(prefix, prior)

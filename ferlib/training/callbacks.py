@@ -11,11 +11,15 @@ the epoch. An exception, such as a search that prunes the trial, ends it at once
 stays.
 """
 
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ferlib.errors import FerlibError, need
-from ferlib.files import check_place
+from ferlib.files import check_place, make_folder, not_written
 
 # Of the log: epoch, lr, images_per_s, train_loss, valid_loss, valid_accuracy.
 Row = dict[str, float]
@@ -97,25 +101,49 @@ class TensorBoard(Callback):
     A folder holds one run. One that goes on writes its whole log again and tells that what stands
     in the folder from the first epoch on is over, so that no step is shown twice, and none is
     missing that was trained before anybody asked for curves.
-    FerlibError where tensorboardX is not installed, or nothing can be written there.
+    FerlibError where tensorboardX is not installed, or nothing can be written there. A disk that
+    becomes full ends the curves, not the training.
     """
 
     def __init__(self, folder: str | Path):
         need("tensorboardX", "tensorboard", "writing for TensorBoard")
         self.folder = Path(folder)
+        self._writer: Any = None  # also once there is no room any more
         check_place(self.folder / "events")
 
     def on_start(self, run: Any) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        # Written by a thread, every few seconds: who looks on need not wait.
-        self._writer = SummaryWriter(str(self.folder), purge_step=1, flush_secs=5)
+        # Not by SummaryWriter: its thread dies on a full disk, and the training then waits for it.
+        make_folder(self.folder)
+        again = SessionLog(status=SessionLog.START)  # what was told from this step on is over
+        with self._while_there_is_room():
+            self._writer = EventsWriter(str(self.folder / "events"))
+            self._writer.write_event(Event(step=1, session_log=again))
         for row in run.log:
             self.on_epoch(run, row)
 
     def on_epoch(self, run: Any, row: Row) -> None:
-        for figure, name in CURVES.items():
-            self._writer.add_scalar(name, row[figure], int(row["epoch"]))
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        if self._writer is None:
+            return
+        how = {"step": int(row["epoch"]), "wall_time": time.time()}
+        with self._while_there_is_room():
+            for figure, name in CURVES.items():
+                self._writer.write_event(Event(summary=scalar(name, row[figure]), **how))
+            self._writer.flush()
 
     def on_end(self, run: Any) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    @contextmanager
+    def _while_there_is_room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            warnings.warn(f"no more curves: {not_written(self.folder, error)}", stacklevel=3)

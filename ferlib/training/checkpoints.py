@@ -4,19 +4,26 @@ import csv
 import fcntl
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ferlib import runtime
 from ferlib.errors import FerlibError
-from ferlib.files import whole_file
+from ferlib.files import make_folder, not_written, whole_file
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
+
+# What reading files that were cut off or written over raises.
+DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError, EOFError, OSError),
+    *(pickle.UnpicklingError, mx.MXNetError),
+)
 
 
 def keep(run: Any, folder: Path) -> None:
@@ -25,8 +32,10 @@ def keep(run: Any, folder: Path) -> None:
     try:
         _write_checkpoint(run, partial)
         os.replace(partial, final)
+    except OSError as error:
+        raise not_written(folder, error) from None
     except mx.MXNetError:
-        raise FerlibError(f"cannot write {folder}: is the disk full?") from None
+        raise FerlibError(f"cannot write {folder}: is the disk full?", "not_written") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for old in folder.glob("epoch-*"):
@@ -52,13 +61,39 @@ def resume(run: Any, folder: Path) -> bool:
     kept = sorted(folder.glob("epoch-*/state.json"))
     if not kept:
         return False
+    newest = kept[-1].parent
+    with _damage_told(newest):
+        state = json.loads((newest / "state.json").read_text())
+        identity, log = dict(state["identity"]), list(state["log"])
+    _check_same(run, identity, folder)
+    with _damage_told(newest):
+        _load(run, newest)
+    run.log = log
+    _write_log(run.log, folder / "log.csv")
+    return True
+
+
+@contextmanager
+def _damage_told(kept: Path) -> Iterator[None]:
     try:
-        state = json.loads(kept[-1].read_text())
-    except ValueError:
-        raise FerlibError(f"{kept[-1]} is damaged: remove {folder}") from None
+        yield
+    except DAMAGE:
+        raise FerlibError(f"{kept} is damaged: remove {kept.parent}") from None
+
+
+def _load(run: Any, kept: Path) -> None:
+    run.net.load_parameters(str(kept / "net.params"), ctx=run.ctx)
+    run.trainer.load_states(str(kept / "trainer.states"))
+    if run.kept:
+        for name, value in mx.nd.load(str(kept / "kept.params")).items():
+            run.kept[name][:] = value
+
+
+def _check_same(run: Any, identity: dict, folder: Path) -> None:
+    """FerlibError where a folder holds another run than this one."""
     mine, default = (json.loads(json.dumps(x)) for x in (run.identity, asdict(Recipe())))
     # What is younger than that run had its default in it.
-    theirs = default | {"taught_by": mine["taught_by"]} | state["identity"]
+    theirs = default | {"taught_by": mine["taught_by"]} | identity
     differs = [key for key in mine if mine[key] != theirs.get(key)]
     if differs:
         said = ", ".join(
@@ -67,14 +102,6 @@ def resume(run: Any, folder: Path) -> bool:
         raise FerlibError(
             f"{folder} holds a run with another {said}: name another folder, or remove this one"
         )
-    run.net.load_parameters(str(kept[-1].parent / "net.params"), ctx=run.ctx)
-    run.trainer.load_states(str(kept[-1].parent / "trainer.states"))
-    if run.kept:
-        for name, value in mx.nd.load(str(kept[-1].parent / "kept.params")).items():
-            run.kept[name][:] = value
-    run.log = state["log"]
-    _write_log(run.log, folder / "log.csv")
-    return True
 
 
 @contextmanager
@@ -83,7 +110,7 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    made = make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -93,6 +120,9 @@ def locked(folder: str | Path | None) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+        for one in made:  # nothing came of it
+            with suppress(OSError):
+                one.rmdir()
 
 
 def _write_log(log: list[dict], path: Path) -> None:

@@ -175,6 +175,8 @@ def _learnable(learn: Dataset, valid: Dataset, recipe: Recipe) -> Dataset:
         )
     if len(np.unique(learn.shares.argmax(axis=1))) < 2:
         raise FerlibError("all pictures to train on show one class: expected two or more")
+    if not (valid.truth >= 0).any():
+        raise FerlibError(f"{valid.source}: no picture for validation has a class agreed on")
     return learn
 
 

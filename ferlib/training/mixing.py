@@ -4,6 +4,7 @@ import numpy as np
 
 from ferlib.training.recipe import Recipe
 
+LEAST = 0.001  # alpha: below it nothing is mixed anyway, and NumPy draws for ever
 _CHANCE = 1  # after (seed, epoch, number): another chance than the augmentation's
 
 
@@ -27,7 +28,8 @@ def mixup(
     if not recipe.mixup:
         return batch, targets
     rng = np.random.default_rng([recipe.seed, epoch, number, _CHANCE])
-    share = np.float32(rng.beta(recipe.mixup, recipe.mixup))
+    alpha = max(recipe.mixup, LEAST)
+    share = np.float32(rng.beta(alpha, alpha))
     others = rng.permutation(len(batch))
     batch, targets = (x * share + x[others] * (1 - share) for x in (batch, targets))
     return batch, targets

@@ -30,8 +30,8 @@ def default_space(recipe: Recipe) -> Space:
     """
     rate, decay, batch = recipe.lr, recipe.weight_decay, recipe.batch_size
     found: Space = {
-        "lr": {"low": rate / 10, "high": 4 * rate, "log": True},
-        "batch_size": [max(batch // 2, 1), batch, 2 * batch],
+        "lr": {"low": rate / 10 or 0.02, "high": 4 * rate or 0.8, "log": True},
+        "batch_size": sorted({max(batch // 2, 1), batch, 2 * batch}),
         "weight_decay": {"low": decay / 10 or 1e-6, "high": 10 * decay or 1e-2, "log": True},
         "warmup": {"low": 0, "high": 0.3},
         "smoothing": {"low": 0, "high": 0.2},

@@ -161,11 +161,11 @@ def opened(folder: Path, identity: dict, recipe: Recipe) -> Iterator[Study]:
 
     place = folder / "study.db"
     with quietly():
-        if not place.exists():
-            _begin(place, identity)
-        study = _loaded(place, recipe)
-        _check_same(folder, identity, study.user_attrs.get("identity", {}))
         try:
+            if not place.exists():
+                _begin(place, identity)
+            study = _loaded(place, recipe)
+            _check_same(folder, identity, study.user_attrs.get("identity", {}))
             yield Study(study, folder, identity, recipe)
         except (SQLAlchemyError, StorageInternalError) as error:
             raise FerlibError(f"cannot write {place}: {_first_line(error)}") from None
@@ -201,10 +201,16 @@ def _loaded(place: Path, recipe: Recipe) -> Any:
         return optuna.load_study(study_name=NAME, storage=storage, sampler=none, pruner=pruner)
     except (KeyError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         why = _first_line(error)
-        raise FerlibError(f"{place} is not the study of a search that can go on: {why}") from None
+        raise FerlibError(
+            f"{place} is not the study of a search that can go on: {why}.\n"
+            "Name another folder, or remove it"
+        ) from None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """What SQLite says; what stands around it guesses."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
