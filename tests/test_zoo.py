@@ -138,11 +138,12 @@ def test_for_large_pictures_a_borrowed_net_is_its_source(name):
 @pytest.mark.slow
 def test_a_net_is_trained_and_stored_for_larger_pictures_than_its_own(drawn_splits, tmp_path):
     learn, valid = (part.take(range(16)) for part in drawn_splits)
-    how = {"channels": 3, "side": 112, "epochs": 1, "batch_size": 8}
+    how = {"channels": 3, "side": 112, "epochs": 1, "batch_size": 8, "precision": "float32"}
     recipe = training.Recipe(net="resnet18", grow=(), **how)
     training.train_to(tmp_path / "net", learn, valid, recipe)
     net, info = nets.load(tmp_path / "net")
     assert (info.network, info.input_size, info.channels) == ("resnet18", 112, 3)
+    assert info.trained.machine["precision"] == "float32"  # not what the machine would choose
     assert nets.predict(net, valid.pictures, info).shape == (16, 8)
     nets.save(net, tmp_path / "again", replace(info, trained=None))
     assert nets.load(tmp_path / "again")[1].input_size == 112

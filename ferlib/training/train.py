@@ -13,6 +13,7 @@ from ferlib.nets.places import check_prefix
 from ferlib.training.calibrate import described
 from ferlib.training.callbacks import Callback
 from ferlib.training.loop import fit
+from ferlib.training.precision import chosen
 from ferlib.training.recipe import Recipe
 
 
@@ -31,7 +32,8 @@ def train_to(
     Gives that as `Info`.
     """
     check_prefix(prefix)  # before hours of training
-    machine = runtime.describe() | {"commit": files.commit()}  # the commit before hours pass
+    machine = runtime.describe() | {"precision": chosen(recipe, runtime.contexts())}
+    machine |= {"commit": files.commit()}  # before hours pass
     count = int(learn.trainable(recipe.scheme).sum())
     data = Path(learn.source).name
     print(
