@@ -140,6 +140,24 @@ print(found["amx"], found["threads"])
     assert said.splitlines() == ["False 3", "['OMP_NUM_THREADS']"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel"])
+def test_under_a_limit_without_bfloat16_nothing_is_trained_in_it(vendor):
+    # The flags of a CPU that has it, wherever this runs: the user's limit decides.
+    code = f"""
+from ferlib import runtime
+from ferlib.runtime import cpu, devices
+flags = cpu.cpu_flags() | {{"avx512_bf16"}}
+devices.cpu_flags = lambda: flags
+real = devices.cpuinfo
+devices.cpuinfo = lambda name: "{vendor}" if name == "vendor_id" else real(name)
+print(runtime.describe()["precision"])
+"""
+    assert python(code, DNNL_MAX_CPU_ISA="AVX2") == "float32\n"
+    if vendor == "AuthenticAMD":
+        assert python(code) == "bfloat16\n"
+
+
 def test_describe_says_what_was_found():
     found = runtime.describe()
     assert found["device"] == "cpu" or "x" in found["device"]

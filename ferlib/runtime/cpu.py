@@ -43,6 +43,12 @@ def asked_threads() -> int:
 _AMX_FLAGS = {"amx_tile", "amx_bf16", "amx_int8"}
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _LIMIT = "DNNL_MAX_CPU_ISA"  # the bundled oneDNN 2.4.4 does not know ONEDNN_MAX_CPU_ISA
+_WITH_BFLOAT16 = ("", "ALL", "AVX512_CORE_BF16", "AVX512_CORE_AMX")
+
+
+def bfloat16_allowed() -> bool:
+    """Whether the user's limit, if there is one, leaves oneDNN the CPU's own bfloat16."""
+    return os.environ.get(_LIMIT, "").upper() in _WITH_BFLOAT16
 
 
 @cache

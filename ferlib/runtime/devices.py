@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from ferlib.runtime.cpu import cores, cpu_flags, cpuinfo, latch_amx, threads
+from ferlib.runtime.cpu import bfloat16_allowed, cores, cpu_flags, cpuinfo, latch_amx, threads
 from ferlib.runtime.gpu import card_problem, cards, gpu_build
 from ferlib.runtime.mxnet import engine, import_mxnet
 
@@ -23,7 +23,7 @@ def fast_bfloat16() -> bool:
     (benchmarks/augment.py, results/augment.json). Intel's without AMX was slower than float32.
     """
     amd = cpuinfo("vendor_id") == "AuthenticAMD" and "avx512_bf16" in cpu_flags()
-    return amd or amx()
+    return (amd and bfloat16_allowed()) or amx()
 
 
 def fast_int8() -> bool:
