@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from ferlib import runtime
@@ -156,6 +157,17 @@ print(runtime.describe()["precision"])
     assert python(code, DNNL_MAX_CPU_ISA="AVX2") == "float32"
     if vendor == "AuthenticAMD":
         assert python(code) == "bfloat16"
+
+
+def test_an_array_that_ctrl_c_cut_off_is_silent_and_others_are_freed(monkeypatch):
+    mx, told = runtime.import_mxnet(), []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    mx.nd.NDArray.__new__(mx.nd.NDArray)
+    before = psutil.Process().memory_info().rss
+    for _ in range(100):
+        mx.nd.ones((2500, 1000)).wait_to_read()  # 10 MB
+    assert psutil.Process().memory_info().rss - before < 200e6
+    assert not told
 
 
 def test_describe_says_what_was_found():

@@ -9,6 +9,7 @@ import os
 import types
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 from ferlib.errors import FerlibError, check_choice
 from ferlib.runtime.cpu import cores, latch_amx
@@ -33,10 +34,25 @@ def import_mxnet() -> types.ModuleType:
         raise FerlibError(_missing(error.name)) from None
     except OSError as error:
         raise FerlibError(_cannot_load(str(error))) from None
+    _free_what_was_made(mxnet.ndarray.ndarray.NDArrayBase)
     latch_amx(mxnet)
     if added:
         del os.environ["OMP_NUM_THREADS"]  # a child process decides for itself
     return mxnet
+
+
+def _free_what_was_made(kind: Any) -> None:
+    """Ctrl-C can fall between an array's making and its getting a handle: then none is freed.
+
+    MXNet would print a traceback of its own about that, after whatever the command has said.
+    """
+    free = kind.__del__
+
+    def free_if_made(self: Any) -> None:
+        if hasattr(self, "handle"):
+            free(self)
+
+    kind.__del__ = free_if_made
 
 
 ENGINES = ("mxnet", "onnx")
