@@ -641,6 +641,8 @@ def test_what_each_kind_of_labels_says():
     share = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([[0.1, 0.9, 0], [0, 0, 0.0]]), PETS)
     assert (share.kind, share.truth.tolist()) == ("shares", [1, -1])
     assert share.trainable("cross-entropy").tolist() == [True, False]
+    alone = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([[0.5], [0.0]]), PETS[:1])
+    assert alone.truth.tolist() == [0, -1]
     votes = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([TEN[0], [2] * 5 + [0] * 5]))
     assert (votes.kind, votes.truth.tolist()) == ("votes", [0, -1])
     assert votes.trainable("majority").tolist() == [True, False]

@@ -109,7 +109,8 @@ class Dataset:
             return np.asarray(self.labels)
         if self.kind == "votes":
             return labels.majority(self.labels)
-        largest = self.labels == self.labels.max(axis=1, keepdims=True, initial=0)
+        most = self.labels.max(axis=1, keepdims=True, initial=0)
+        largest = (self.labels == most) & (most > 0)
         return np.where(largest.sum(axis=1) == 1, self.labels.argmax(axis=1), -1)
 
     @property
