@@ -18,6 +18,7 @@ from command import mistake
 from ferlib import training
 from ferlib.data import duplicates, fer2013, labels, sample
 from ferlib.data.dataset import Dataset
+from ferlib.data.sources import to_train
 from ferlib.errors import FerlibError
 from ferlib.evaluation import bench, contest
 
@@ -225,6 +226,15 @@ def test_the_columns_of_the_real_test_split_are_as_docs_own_data_tells():
         for part in [bench.split_of(data, "test", labels)]
     }
     assert counts == {"ferplus": [3153, 2894, 2659], "fer2013": [3589, 3301, 3030]}
+
+
+@pytest.mark.skipif("FERLIB_DATA" not in os.environ, reason="FERLIB_DATA names no real data")
+@pytest.mark.slow
+def test_the_page_counts_the_pictures_of_an_epoch_as_a_training_does():
+    data = fer2013.load_or_sample()
+    learnt = {labels: to_train(data, labels)[0] for labels in labels.LABEL_SETS}
+    counts = {labels: int(part.trainable("cross-entropy").sum()) for labels, part in learnt.items()}
+    assert counts == bench_page.LEARNT
 
 
 def test_predictions_from_a_spreadsheet_and_of_any_size_are_read(data, tmp_path):
