@@ -771,6 +771,15 @@ def test_a_tilted_head_is_measured_as_it_is_read(tmp_path, tiny):
     assert {name: float(row[name]) for name in EMOTIONS} == pytest.approx(wanted.scores, abs=1e-5)
 
 
+def test_a_tilted_head_is_learnt_as_it_is_read(tmp_path, tiny):
+    head = np.asarray(Image.fromarray(astronaut()[:320, 60:380]).rotate(-30, Image.BICUBIC))
+    save(tmp_path / "happy" / "a.png", head)
+    fer, ready = Recognizer(tiny), framed(folders.read(tmp_path), 48, 1, "find")
+    rolls, (wanted, *_) = fer.upright(fer.seen(head).parts)
+    assert abs(rolls[0]) > 20
+    np.testing.assert_array_equal(ready.pictures[0], images.resize([wanted], 48)[0])
+
+
 def test_training_says_what_it_leaves_out(tmp_path, monkeypatch):
     def stop(_out, *parts):
         raise FerlibError(f"{len(parts[0])} and {len(parts[1])}")

@@ -1,6 +1,5 @@
 """The faces of a data set's pictures, framed as a net learns and reads them."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +8,9 @@ from tqdm import tqdm
 from ferlib.data import images
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError, check_choice
+from ferlib.faces import turning
 from ferlib.faces.detectors import Detector, default_detector
-from ferlib.faces.face import crop
+from ferlib.faces.roll import Upright
 from ferlib.faces.search import search
 
 FACES = ("auto", "crop", "find")
@@ -23,17 +23,20 @@ def is_crop(picture: np.ndarray, faces: str) -> bool:
     return faces == "crop" or (faces == "auto" and height == width <= CROP_SIDE)
 
 
-def largest_face(picture: np.ndarray, find: Callable) -> np.ndarray | None:
-    """The largest face as a crop, None where there is none; `find` gives rows, largest first."""
+def largest_face(picture: np.ndarray, detect: Detector, upright: Upright) -> np.ndarray | None:
+    """The largest face as a crop, turned upright as `Recognizer` does; None where there is none."""
     picture = images.read_picture(picture)  # RGB, where a CSV is gray
-    rows = find(picture)
-    return crop(picture, rows[0, :4]) if len(rows) else None
+    rows = search(detect, picture)
+    if not len(rows):
+        return None
+    part = turning.part(picture, rows[0, :4])
+    return part.upright(upright.rolls([part.crop])[0])
 
 
 def framed(
     data: Dataset, size: int, channels: int, faces: str = "auto", detector: Detector | None = None
 ) -> Dataset:
-    """A data set whose pictures are faces, brought to `size`, where they were not yet.
+    """A data set whose pictures are faces, upright and brought to `size`, where they were not yet.
 
     Pictures without a face are left out, and told in `skipped`. FerlibError when none has one.
     """
@@ -42,11 +45,12 @@ def framed(
         isinstance(data.pictures, np.ndarray) and is_crop(data.pictures[0], faces)
     ):
         return data
-    detect, crops, kept, skipped = detector or default_detector(), [], [], []
+    detect, upright = detector or default_detector(), Upright()
+    crops, kept, skipped = [], [], []
     for row in tqdm(range(len(data)), "finding faces", unit="img", disable=None, leave=False):
         picture = data.pictures[row]
         if not is_crop(picture, faces):
-            picture = largest_face(picture, lambda whole: search(detect, whole))
+            picture = largest_face(picture, detect, upright)
         if picture is None:
             skipped.append((data.name(row), "no face found"))
         else:
