@@ -22,7 +22,7 @@ from PIL import Image
 from skimage import data
 
 import ferlib
-from ferlib.faces import video
+from ferlib.faces import turning, video
 from ferlib.faces.face import crop
 from ferlib.faces.frames import Copy
 from ferlib.faces.tracking import Tracker
@@ -64,6 +64,8 @@ def parts(path: Path, fer, folder: Path, clock) -> dict[str, float]:
     tracker = Tracker(lambda _: (boxes[:1], sure[:1]), every=len(frames) + 1)
     timed("track, one face", lambda f: tracker.update(f.picture, f.seconds), frames)
     crops = [[crop(frame.picture, boxes[0])] for frame in few]
+    square = [[turning.part(frame.picture, boxes[0])] for frame in few]
+    timed("upright, one face", fer.upright, square)
     timed("classify, one face", fer.classify, crops)
     timed("classify, four faces", fer.classify, [one * 4 for one in crops])
     found = fer(frames[0].picture)

@@ -309,7 +309,8 @@ class Counted:
     """A recognizer that counts how often the net is called, and with how many faces."""
 
     def __init__(self, fer):
-        self.find, self.face, self._classify, self.calls = fer.find, fer.face, fer.classify, []
+        self.find, self.face, self.upright = fer.find, fer.face, fer.upright
+        self._classify, self.calls = fer.classify, []
 
     def classify(self, crops):
         self.calls.append(len(crops))
@@ -333,6 +334,16 @@ def test_one_call_of_the_net_for_all_faces_of_a_frame(fer):
     for one, other in zip(by_place, alone, strict=True):
         assert one.box == other.box
         assert one.scores == pytest.approx(other.scores, abs=2e-6)
+
+
+def test_a_tilted_head_is_read_in_a_video_as_in_a_photograph(fer):
+    middle = (80, 85)
+    turned = cv2.warpAffine(head(), cv2.getRotationMatrix2D(middle, -25, 1), (160, 170))
+    picture = scene((200, 60), heads=[turned])
+    (found,) = next(video.follow([video.Frame(0, 0.0, picture)], fer))[1]
+    (alone,) = fer(picture)
+    assert 15 < found.roll == alone.roll < 35
+    assert found.box == alone.box and found.scores == pytest.approx(alone.scores, abs=1e-6)
 
 
 def test_smoothed_scores_tremble_less(fer):

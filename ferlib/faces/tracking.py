@@ -35,6 +35,11 @@ class Track:
     _weight: float = 0.0
     _read: float = 0.0
 
+    @property
+    def row(self) -> np.ndarray:
+        """Box and confidence, (5,)."""
+        return np.array([*self.box, self.confidence])
+
     def smooth(self, probabilities: np.ndarray, seconds: float, constant: float) -> np.ndarray:
         """The mean of this face's readings (8,), each counting exp(-age / constant).
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
-from ferlib.faces.face import Face, crop
+from ferlib.faces import turning
+from ferlib.faces.face import Face
 from ferlib.faces.frames import Frame, Video, frames
 from ferlib.faces.recognizer import Recognizer
 from ferlib.faces.tracking import EVERY, Tracker
@@ -43,13 +42,13 @@ def follow(
     tracker = Tracker(partial(fer.find, quick=True), every)
     for frame in frames:
         tracks = tracker.update(frame.picture, frame.seconds)
-        rows = fer.classify([crop(frame.picture, t.box) for t in tracks])
+        rolls, crops = fer.upright([turning.part(frame.picture, t.box) for t in tracks])
+        rows, size = fer.classify(crops), frame.picture.shape[1::-1]
         smooth = (t.smooth(p, frame.seconds, smoothing) for t, p in zip(tracks, rows, strict=True))
-        size = frame.picture.shape[1::-1]
         yield (
             frame,
             [
-                fer.face(np.array([*t.box, t.confidence]), row, size, kind=TrackedFace, id=t.id)
-                for t, row in zip(tracks, smooth, strict=True)
+                fer.face(t.row, row, size, kind=TrackedFace, id=t.id, roll=roll)
+                for t, row, roll in zip(tracks, smooth, rolls.tolist(), strict=True)
             ],
         )
