@@ -458,6 +458,14 @@ def test_a_published_folder_without_one_label_csv_names_it(published):
     assert fer2013.load(published).split("test", "label.csv").rows.tolist() == [14]
 
 
+def test_the_repository_of_the_votes_is_read_as_it_was_cloned(published, tmp_path):
+    (published / "data").mkdir()
+    for part in ("Train", "Valid", "Test"):
+        (published / f"FER2013{part}").rename(published / "data" / f"FER2013{part}")
+    for data in (fer2013.load(published), fer2013.read(published, published)):
+        assert data.split("test", "label.csv").rows.tolist() == [14]
+
+
 def test_where_load_looks(published, tmp_path, monkeypatch):
     monkeypatch.setenv("FERLIB_DATA", str(published))
     assert len(fer2013.load().pictures) == 15

@@ -492,6 +492,23 @@ def test_predict_takes_the_engine_and_the_file(tiny, tmp_path):
     assert lines[0] and lines[0] == lines[1] == lines[2]
 
 
+def test_a_file_is_measured_as_its_net_and_other_commands_say_what_they_take(tiny, tmp_path):
+    (tmp_path / "set" / "happy").mkdir(parents=True)
+    Image.fromarray(astronaut()).save(photo := tmp_path / "set" / "happy" / "a.png")
+    export.export(tiny, file := tmp_path / "tiny.onnx")
+    how = ["evaluate", "--folder", tmp_path / "set", "--emotions", "anger,happiness", "--json"]
+    found = [
+        json.loads(ferlib(*how, "--weights", weights, *more).stdout.splitlines()[-1])
+        for weights, *more in ([file], [tiny, "--precision", "float32"])
+    ]
+    assert found[0]["n"] == 1 and found[0]["accuracy"] == found[1]["accuracy"]
+    for command in (["quantize"], ["pack", "--out", tmp_path / "a.mar", "--weights"]):
+        assert "is a file for onnxruntime" in mistake(ferlib(*command, file))
+    how = ["explain", photo, "--out", tmp_path / "maps", "--weights", file]
+    assert "--occlusion" in mistake(ferlib(*how))
+    assert ferlib(*how, "--occlusion").returncode == 0
+
+
 # ---------------------------------------------------------------- real faces
 
 

@@ -14,7 +14,7 @@ from ferlib.cli.arguments import (
     names,
 )
 from ferlib.errors import FerlibError
-from ferlib.nets.places import find_weights, stored_files
+from ferlib.nets.places import find_weights
 
 ONLY_FOLDERS = ("kind", "faces", "map", "emotions", "out")
 ONLY_SPLITS = ("protocol",)
@@ -44,11 +44,11 @@ def evaluate(args: Namespace) -> dict | None:
 
 def _check_nets(args) -> None:
     """The weights and the prior, before data are read, which can take minutes."""
-    from ferlib.nets.info import Info
+    from ferlib.nets.answer import info_of
     from ferlib.nets.prior import under
 
     for weights in args.weights or [None]:
-        under(Info.read(stored_files(find_weights(weights))[2]), args.prior)
+        under(info_of(find_weights(weights)), args.prior)
 
 
 def _split(args):
@@ -90,10 +90,9 @@ def _check_together(args) -> None:
 
 def _classes(args) -> tuple[str, ...]:
     """What the net tells apart."""
-    from ferlib.nets.info import Info
+    from ferlib.nets.answer import info_of
 
-    first = args.weights[0] if args.weights else None
-    return Info.read(stored_files(find_weights(first))[2]).classes
+    return info_of(find_weights(args.weights[0] if args.weights else None)).classes
 
 
 def add_commands(commands: Any) -> None:

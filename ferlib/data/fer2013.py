@@ -25,11 +25,11 @@ from ferlib.data import cartoon, sample
 from ferlib.data.dataset import SPLITS, Dataset
 from ferlib.data.labels import OWN, SEVEN, majority, softened, usable
 from ferlib.data.published import (
-    LABEL_FILES,
     SIDE,
     TEST_FILE,
     TRAIN_FILE,
     USAGES,
+    label_files,
     read_labels,
     read_new,
     read_pictures,
@@ -308,14 +308,14 @@ def _published(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _missing_labels(folder: Path) -> list[Path]:
-    return [folder / file for file in LABEL_FILES if not (folder / file).is_file()]
+    return [file for file in label_files(folder) if not file.is_file()]
 
 
 def _load_published(folder: Path, fer2013: Path, ferplus: Path) -> Fer2013:
     """Through the cache, which holds one file a folder and knows the sources it came from."""
     missing = _missing_labels(folder)
-    votes = ["fer2013new.csv"] if missing else ["fer2013new.csv", *LABEL_FILES]
-    sources = [*_with_sibling(fer2013), *(folder / file for file in votes)]
+    labels = [] if missing else label_files(folder)
+    sources = [*_with_sibling(fer2013), folder / "fer2013new.csv", *labels]
     stats = [(str(path), path.stat()) for path in sources]
     key = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]

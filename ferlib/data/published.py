@@ -138,11 +138,17 @@ def read_labels(folder: Path, names: list[str], usage: np.ndarray, new: Path) ->
     """
     rows = _rows_by_name(names)
     votes = np.zeros((len(names), len(COLUMNS)), np.uint8)
-    for part, file in enumerate(LABEL_FILES):
+    for part, file in enumerate(label_files(folder)):
         here = {name: row for name, row in rows.items() if usage[row] == part}
-        found = _read_label(folder / file, here, f"{USAGES[part]} of {new}")
+        found = _read_label(file, here, f"{USAGES[part]} of {new}")
         votes[[here[name] for name in found]] = list(found.values())
     return votes
+
+
+def label_files(folder: Path) -> list[Path]:
+    """Where the three label.csv are: in the folder, or in its data/ as in FER+'s repository."""
+    places = [[root / file for file in LABEL_FILES] for root in (folder, folder / "data")]
+    return next((files for files in places if any(map(Path.is_file, files))), places[0])
 
 
 def _read_label(path: Path, here: dict[str, int], split: str) -> dict[str, list[int]]:

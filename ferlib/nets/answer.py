@@ -9,6 +9,7 @@ import numpy as np
 from ferlib import runtime
 from ferlib.data.images import Crops, prepare
 from ferlib.nets.info import Info
+from ferlib.nets.places import is_onnx, stored_files
 from ferlib.nets.prior import shift
 
 # What loads MXNet, or onnxruntime, is imported where it runs: an answer needs one of them.
@@ -32,6 +33,15 @@ def opened(
 
     chosen = store.fastest(weights, ctx) if precision == "auto" else precision
     return (*store.load(weights, ctx, chosen), chosen)
+
+
+def info_of(weights: str | Path) -> Info:
+    """What travels with a net, of a prefix or an .onnx file; FerlibError where it is missing."""
+    if is_onnx(weights):
+        from ferlib.nets import onnx_net
+
+        return onnx_net.load(weights)[1]
+    return Info.read(stored_files(weights)[2])
 
 
 def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarray:

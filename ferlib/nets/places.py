@@ -67,6 +67,11 @@ def int8_file(prefix: str | Path) -> Path:
 
 def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
     """`weight_files` that are there; FerlibError naming the one that is not."""
+    if is_onnx(prefix):
+        raise FerlibError(
+            f"{prefix} is a file for onnxruntime: name a net's prefix here, such as runs/mine/net",
+            "weights_invalid",
+        )
     files = weight_files(prefix)
     for path in reversed(files):
         if not path.is_file():

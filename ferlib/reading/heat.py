@@ -44,6 +44,11 @@ class HeatJob(Job):
         if emotion is not None and emotion not in fer.classes:
             known = ", ".join(fer.classes)
             raise FerlibError(f"unknown emotion {emotion!r}: expected one of {known}")
+        if fer.engine != "mxnet" and not hide:
+            raise FerlibError(
+                "gradients come from MXNet, these weights are for onnxruntime: hide places instead "
+                "(--occlusion),\nor name a net's prefix, such as runs/mine/net"
+            )
         super().__init__(fer, out, **how)
         self.emotion, self.crop, self.hide = emotion, crop, hide
         del self.answer["videos"]
