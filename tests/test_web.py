@@ -400,10 +400,16 @@ def test_a_newer_build_takes_over_as_a_whole(one, folder, tmp_path, monkeypatch)
         browser.opened(page, address)
         waits = "navigator.serviceWorker.getRegistration().then((one) => Boolean(one.waiting))"
         until(lambda: page.evaluate(waits))
-        page.goto("about:blank")
         monkeypatch.setattr(web_server.Handler, "do_GET", lambda handler: handler.send_error(503))
-        browser.opened(page, address)
-        assert "newer" in page.evaluate("fetch('icon.svg').then((answer) => answer.text())")
+
+        def shown_newer() -> bool:
+            """Once all pages of the older build are closed, which takes it a moment to see."""
+            page.goto("about:blank")
+            time.sleep(0.5)
+            browser.opened(page, address)
+            return "newer" in page.evaluate("fetch('icon.svg').then((answer) => answer.text())")
+
+        until(shown_newer)
         page.wait_for_selector("#state:has-text('without a network')")
 
 
