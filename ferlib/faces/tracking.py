@@ -37,7 +37,7 @@ class Track:
 
     @property
     def row(self) -> np.ndarray:
-        """Box and confidence, (5,)."""
+        """float (5,): x, y, w, h in pixels, and the confidence, 0 to 1."""
         return np.array([*self.box, self.confidence])
 
     def smooth(self, probabilities: np.ndarray, seconds: float, constant: float) -> np.ndarray:
