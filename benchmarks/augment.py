@@ -16,6 +16,7 @@ import numpy as np
 from conditions import conditions, spread, write
 
 from ferlib import nets, runtime, training
+from ferlib.cli import arguments
 from ferlib.data import images, sample
 from ferlib.data.augment import augment
 from ferlib.data.dataset import Dataset
@@ -69,7 +70,7 @@ def measure(net: str, repeat: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=arguments.number, default=5)
     args = parser.parse_args()
     command = f"python benchmarks/augment.py --repeat {args.repeat}"
     known = conditions(command, batch=BATCH, unit="images/s, median of the turns")

@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ferlib import Recognizer
+from ferlib.cli import arguments
 from ferlib.data import fer2013, images
 from ferlib.errors import FerlibError
 from ferlib.faces.detectors import default_detector
@@ -174,8 +175,12 @@ def halves(right: dict, used: np.ndarray) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=2000, help="training pictures, by seed 0")
-    parser.add_argument("--n", type=int, default=1200, help="validation pictures, by seed 0")
+    parser.add_argument(
+        "--frames", type=arguments.number, default=2000, help="training pictures, by seed 0"
+    )
+    parser.add_argument(
+        "--n", type=arguments.number, default=1200, help="validation pictures, by seed 0"
+    )
     args = parser.parse_args()
     try:
         train = fer2013.load().split("train").pictures

@@ -21,6 +21,7 @@ import scenes
 from conditions import conditions, write
 from tqdm import tqdm
 
+from ferlib.cli import arguments
 from ferlib.errors import FerlibError
 from ferlib.faces.detectors import Detector, default_detector, found, libfacedetection
 from ferlib.faces.engines import ENGINES
@@ -142,7 +143,7 @@ def photographs() -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--scenes", type=int, default=24, help="of each size")
+    parser.add_argument("--scenes", type=arguments.number, default=24, help="of each size")
     args = parser.parse_args()
     command = f"python benchmarks/detector.py --scenes {args.scenes}"
     report = {"conditions": conditions(command, seed=0), "photographs": photographs()}

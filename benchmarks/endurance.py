@@ -26,6 +26,7 @@ from kinds import HANG_UP, Kind
 from tqdm import tqdm
 
 from ferlib import plots
+from ferlib.cli import arguments
 from ferlib.files import whole_file
 
 CLIENTS, EVERY, SEED = 8, 500, 0
@@ -184,7 +185,7 @@ def measure(requests: int) -> tuple[dict, list[dict]]:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--requests", type=arguments.number, default=100_000)
     parser.add_argument("--without-faults", action="store_true")
     args = parser.parse_args()
     command = f"python benchmarks/endurance.py --requests {args.requests}"

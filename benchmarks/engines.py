@@ -28,6 +28,7 @@ from skimage import data
 from tqdm import tqdm
 from turns import Rival
 
+from ferlib.cli import arguments
 from ferlib.faces.detectors import ENGINES, found, libfacedetection
 
 OWN = ENGINES[-1]
@@ -152,8 +153,10 @@ def memory(name: str, environment: dict[str, str], pictures: int) -> dict:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--pictures", type=int, default=5000, help="for the memory of each")
+    parser.add_argument("--turns", type=arguments.number, default=9)
+    parser.add_argument(
+        "--pictures", type=arguments.number, default=5000, help="for the memory of each"
+    )
     parser.add_argument("--work", choices=ENGINES, help=argparse.SUPPRESS)
     parser.add_argument("--watch", choices=ENGINES, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -12,7 +12,9 @@ import sys
 
 import numpy as np
 from conditions import conditions, plainly, spread, write
-from turns import Rival, take_turns
+from turns import race, take_turns
+
+from ferlib.cli import arguments
 
 BATCHES = (10, 32, 128)
 PICTURES = 640  # a turn
@@ -43,8 +45,7 @@ def work(size: int, freeze: str) -> None:
 def compare(size: int, turns: int) -> dict:
     """Milliseconds a step, and the share of its time that is left, turn by turn."""
     command, steps = [sys.executable, __file__, "--work", size], PICTURES // size
-    with Rival([*command, "features"]) as frozen, Rival([*command, ""]) as whole:
-        seconds = [[rival.ask(str(steps)) for rival in (frozen, whole)] for _ in range(turns)]
+    seconds = race(command, ["features", ""], str(steps), turns)
     best = [round(1000 * min(each) / steps, 1) for each in zip(*seconds, strict=True)]
     share = spread([ours / theirs for ours, theirs in seconds])
     return {"batch": size, "frozen_ms": best[0], "whole_ms": best[1], "share": share}
@@ -53,7 +54,7 @@ def compare(size: int, turns: int) -> dict:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=arguments.number, default=5)
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:

@@ -34,6 +34,8 @@ from skimage import data
 from tqdm import tqdm
 from turns import Rival
 
+from ferlib.cli import arguments
+
 sys.path[:0] = [str(ROOT / "deploy" / "lambda"), str(ROOT / "scripts")]
 import pack  # noqa: E402
 import try_pythons  # noqa: E402
@@ -149,8 +151,8 @@ def asked(function: Lambda, png: bytes) -> list[dict]:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--events", type=int, default=2000, help="for the memory")
+    parser.add_argument("--turns", type=arguments.number, default=15)
+    parser.add_argument("--events", type=arguments.number, default=2000, help="for the memory")
     parser.add_argument("--print", action="store_true", help="only print, for a try")
     args = parser.parse_args()
     found = try_pythons.find(pack.PYTHON)

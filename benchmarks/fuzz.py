@@ -26,6 +26,8 @@ from conditions import conditions, plainly, write
 from mutants import blocks, pictures, requests, unclear
 from tqdm import tqdm
 
+from ferlib.cli import arguments
+
 BLOCK = 500
 AT_ONCE = 24  # below what the server takes at once: it has no reason for a 503
 QUIET, PATIENCE = 0.5, 3.0  # seconds without a byte until we end our side, then until we go
@@ -175,8 +177,8 @@ def fuzzed(server: Served, mutants: Iterator[list[bytes]], send: Send, bar: tqdm
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pictures", type=int, default=20_000)
-    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--pictures", type=arguments.number, default=20_000)
+    parser.add_argument("--requests", type=arguments.number, default=20_000)
     parser.add_argument("--seed", type=int, default=0, help="of the first block; each adds one")
     args = parser.parse_args()
     command = f"python benchmarks/fuzz.py --pictures {args.pictures} --requests {args.requests}"

@@ -29,6 +29,7 @@ from step import TORCH, Stepper, convolutions, torch_python, vgg
 from turns import take_turns
 
 from ferlib import runtime
+from ferlib.cli import arguments
 from ferlib.data import fer2013
 from ferlib.errors import FerlibError
 
@@ -315,7 +316,7 @@ def main() -> None:
     parser.add_argument(
         "--nets", nargs="+", default=["ferplus", "ferplus-small"], metavar="NAME", help="or prefix"
     )
-    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--turns", type=arguments.number, default=7)
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--look", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()

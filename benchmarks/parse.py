@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from conditions import conditions, write
 
+from ferlib.cli import arguments
 from ferlib.data import fer2013
 
 USAGES = ["Training", "PublicTest", "PrivateTest"]
@@ -115,8 +116,8 @@ def main() -> None:
     data = Path(os.environ.get("FERLIB_DATA") or "data")
     parser.add_argument("--fer2013", type=Path, default=data / "fer2013.tar.gz")
     parser.add_argument("--ferplus", type=Path, default=data / "fer2013new.csv")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--rows", type=int, help="only so many, and write nothing")
+    parser.add_argument("--repeat", type=arguments.number, default=5)
+    parser.add_argument("--rows", type=arguments.number, help="only so many, and write nothing")
     args = parser.parse_args()
     for path in (args.fer2013, args.ferplus):
         if not path.is_file():

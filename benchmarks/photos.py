@@ -27,6 +27,7 @@ from conditions import ROOT, conditions, plainly, spread, write
 from photos import fetch, rivals, scoring, sides
 from PIL import Image
 
+from ferlib.cli import arguments
 from ferlib.errors import FerlibError
 from ferlib.files import cache_folder
 
@@ -156,21 +157,21 @@ def version(given: str) -> tuple[str, Path]:
     return name, Path(where)
 
 
-def arguments() -> argparse.Namespace:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--rounds", type=int, default=3)
+    add("--rounds", type=arguments.number, default=3)
     add("--rivals", type=Path, default=cache_folder() / "photos", metavar="FOLDER")
     add("--ferlib", action="append", metavar="NAME=CHECKOUT", help="or NAME=PYTHON; repeatable")
     add("--wasm", action="store_true", help="WebAssembly too, where tfjs-node is there")
-    add("--sizes", type=int, nargs="+", help="only these; prints, writes nothing")
+    add("--sizes", type=arguments.number, nargs="+", help="only these; prints, writes nothing")
     add("--only", nargs="+", metavar="WORD", help="systems with these in their names; prints")
     return parser.parse_args()
 
 
 @plainly
 def main() -> None:
-    args = arguments()
+    args = parsed()
     versions = dict(map(version, args.ferlib or [f"ferlib={ROOT}"]))
     folder, sizes = args.rivals.resolve(), args.sizes or fetch.truth()["sizes"]
     backends = [rivals.install(folder)] + ["wasm"] * args.wasm

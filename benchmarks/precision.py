@@ -14,6 +14,7 @@ import numpy as np
 from conditions import conditions, write
 
 from ferlib import runtime, training
+from ferlib.cli import arguments
 from ferlib.data import fer2013, images
 from ferlib.data.augment import augment
 from ferlib.data.dataset import Dataset
@@ -60,8 +61,8 @@ def compare(net: str, seeds: int, steps: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--net", default="vgg13lean")
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=arguments.number, default=120)
+    parser.add_argument("--seeds", type=arguments.number, default=3)
     args = parser.parse_args()
     if args.steps < WINDOW or args.steps % WINDOW:
         parser.error(f"--steps {args.steps} is not a multiple of {WINDOW}")

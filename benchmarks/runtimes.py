@@ -29,6 +29,8 @@ from photos import fetch
 from tqdm import tqdm
 from turns import Rival
 
+from ferlib.cli import arguments
+
 KINDS = ("mxnet float32", "mxnet fused", "mxnet int8", "onnxruntime float32", "onnxruntime int8")
 BASE = "mxnet fused"  # that a ratio is to: what MXNet takes where eight bits are no faster
 CALLS = {1: 60, 64: 4}  # crops at once -> calls a turn
@@ -214,8 +216,8 @@ def measured(prefix: Path, photos: Path, args: argparse.Namespace) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nets", nargs="+", default=["ferplus", "ferplus-small"], metavar="NAME")
-    parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--starts", type=int, default=STARTS, help="of each kind")
+    parser.add_argument("--turns", type=arguments.number, default=9)
+    parser.add_argument("--starts", type=arguments.number, default=STARTS, help="of each kind")
     parser.add_argument("--print", action="store_true", help="only print, for a try")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -24,6 +24,7 @@ from clients import Client, Served, request, served
 from conditions import ROOT, conditions, plainly, result, spread, write
 from tqdm import tqdm
 
+from ferlib.cli import arguments
 from ferlib.errors import FerlibError
 
 CLIENTS = (1, 4, 16, 64)
@@ -211,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--before", metavar="CHECKOUT", help="another checkout to compare with")
     parser.add_argument("--grid", nargs="+", metavar="WxT", help="workers x threads to compare")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=arguments.number, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="of each load")
     args = parser.parse_args()
     about = known(args)  # the load of the machine before this begins

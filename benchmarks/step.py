@@ -23,6 +23,8 @@ from pathlib import Path
 from conditions import ROOT, conditions, plainly, spread, write
 from turns import Rival
 
+from ferlib.cli import arguments
+
 TORCH = "torch==2.13.0"
 NETS = {"vgg13": 128, "vgg13bn": 128, "vgg13lean": 128}  # and the batch
 RIVALS = {
@@ -215,7 +217,7 @@ def look(name: str, precision: str, batch: str, steps: str) -> None:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=arguments.number, default=5)
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--look", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ferlib import Recognizer
+from ferlib.cli import arguments
 from ferlib.faces import roll, turning
 from ferlib.faces.face import crop, overlaps
 
@@ -251,7 +252,9 @@ def costs(fer: Recognizer) -> dict:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--n", type=int, default=1000, help="validation pictures, by seed 0")
+    parser.add_argument(
+        "--n", type=arguments.number, default=1000, help="validation pictures, by seed 0"
+    )
     args = parser.parse_args()
     known = conditions(f"python benchmarks/tilt.py --n {args.n}", seed=0)
     fer = Recognizer()

@@ -28,6 +28,7 @@ from conditions import conditions, write
 from scipy.optimize import linear_sum_assignment
 from skimage import data
 
+from ferlib.cli import arguments
 from ferlib.data import cartoon
 from ferlib.faces.detectors import default_detector
 from ferlib.faces.search import SURE
@@ -514,7 +515,9 @@ def _figures(rows: list[tuple]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=2, help="runs of each clip with chance in it")
+    parser.add_argument(
+        "--seeds", type=arguments.number, default=2, help="runs of each clip with chance in it"
+    )
     args = parser.parse_args()
     report = {"conditions": conditions(f"python benchmarks/tracking.py --seeds {args.seeds}")}
     packages = "norfair", "supervision"

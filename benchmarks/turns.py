@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -37,6 +38,13 @@ class Rival:
     def __exit__(self, *_error):
         self.process.stdin.close()
         self.process.wait()
+
+
+def race(command: list, kinds: list[str], question: str, turns: int) -> list[list[float]]:
+    """Answers to a question in each turn: one of each kind, a process of `command` and the kind."""
+    with ExitStack() as ends:
+        rivals = [ends.enter_context(Rival([*command, kind])) for kind in kinds]
+        return [[rival.ask(question) for rival in rivals] for _ in range(turns)]
 
 
 def take_turns(call) -> None:

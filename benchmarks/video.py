@@ -22,6 +22,7 @@ from PIL import Image
 from skimage import data
 
 import ferlib
+from ferlib.cli import arguments
 from ferlib.faces import turning, video
 from ferlib.faces.face import crop
 from ferlib.faces.frames import Copy
@@ -91,7 +92,7 @@ def whole(path: Path, fer, folder: Path, clock, every: int, copied: bool) -> flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=250)
+    parser.add_argument("--frames", type=arguments.number, default=250)
     parser.add_argument("--cpu", action="store_true", help="processor time instead of wall clock")
     args = parser.parse_args()
     known = conditions(f"python benchmarks/video.py --frames {args.frames}{' --cpu' * args.cpu}")

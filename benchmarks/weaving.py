@@ -11,7 +11,9 @@ import sys
 
 from conditions import conditions, plainly, spread, write
 from step import our_step
-from turns import Rival, take_turns
+from turns import race, take_turns
+
+from ferlib.cli import arguments
 
 BATCH = 64
 STEPS = 4  # a turn
@@ -31,8 +33,7 @@ def work(name: str, size: str, kind: str) -> None:
 def compare(name: str, size: int, turns: int) -> dict:
     """Milliseconds a step, and how many times as quick the woven one is, turn by turn."""
     command = [sys.executable, __file__, "--work", name, size]
-    with Rival([*command, "woven"]) as woven, Rival([*command, "plain"]) as plain:
-        seconds = [[rival.ask(str(STEPS)) for rival in (woven, plain)] for _ in range(turns)]
+    seconds = race(command, ["woven", "plain"], str(STEPS), turns)
     best = [round(1000 * min(each) / STEPS) for each in zip(*seconds, strict=True)]
     ratio = spread([theirs / ours for ours, theirs in seconds])
     return {"net": name, "size": size, "woven_ms": best[0], "plain_ms": best[1], "times": ratio}
@@ -41,7 +42,7 @@ def compare(name: str, size: int, turns: int) -> dict:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=arguments.number, default=5)
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:

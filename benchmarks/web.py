@@ -28,6 +28,7 @@ import psutil
 from conditions import conditions, plainly, result, write
 from tqdm import tqdm
 
+from ferlib.cli import arguments
 from ferlib.data import fer2013
 from ferlib.serving import web
 
@@ -185,11 +186,11 @@ def filmed(frames: int) -> dict:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=200, help="of a turn")
+    parser.add_argument("--frames", type=arguments.number, default=200, help="of a turn")
     parser.add_argument("--seconds", type=float, default=10, help="of the camera")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=arguments.number, default=5)
     about = "instead: the memory over so many frames, added to what is recorded"
-    parser.add_argument("--film", type=int, metavar="FRAMES", help=about)
+    parser.add_argument("--film", type=arguments.number, metavar="FRAMES", help=about)
     args = parser.parse_args()
     if args.film:
         return write("web", result("web") | {"memory": filmed(args.film)})

@@ -13,6 +13,7 @@ import statistics
 from conditions import conditions, plainly, spread, write
 
 from ferlib import training
+from ferlib.cli import arguments
 from ferlib.data import fer2013
 from ferlib.data.dataset import Dataset
 from ferlib.training import batches
@@ -66,9 +67,11 @@ def figures(rates: dict[int, list[float]]) -> dict:
 @plainly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=arguments.number, default=5)
     parser.add_argument("--nets", nargs="+", default=["vgg13lean", "vgg-tiny"], metavar="NAME")
-    parser.add_argument("--pictures", type=int, default=3000, help="drawn faces to train on")
+    parser.add_argument(
+        "--pictures", type=arguments.number, default=3000, help="drawn faces to train on"
+    )
     args = parser.parse_args()
     command = f"python benchmarks/workers.py --turns {args.turns} --nets {' '.join(args.nets)}"
     known = conditions(f"{command} --pictures {args.pictures}", unit="images/s, median of turns")
