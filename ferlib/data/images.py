@@ -143,7 +143,7 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
 def prepare(crops: Crops, size: int, normalise: str, channels: int = 1) -> np.ndarray:
     """Gray or RGB uint8 crops, an array or a list of arrays -> float32 (N, channels, size, size).
 
-    What training, evaluation and the server all call: the same picture gives the same array, to
+    What validation, evaluation and the server all call: the same picture gives the same array, to
     the bit, alone or in any batch. `channels` is 1 (gray) or 3 (RGB).
     """
     return normalised(resize(crops, size, channels), normalise)

@@ -112,7 +112,7 @@ def sample(n: Sequence[int] = (3000, 400, 400), seed: int = 0) -> SimpleNamespac
             pictures[row] = draw(EMOTIONS[drawn[row]], rng, intensity=strength[row])
         elif rng.random() < 0.75:  # the rest stay black, like 12 rows of the real data
             pictures[row] = no_face(rng)
-    ten = votes(drawn, strength, rng)  # twins are voted on afresh, as in the real data
+    ten = votes(drawn, strength, rng)  # twins are voted on afresh, as in the real label.csv
     ten[drawn < 0] = np.eye(10, dtype=np.uint8)[NON_FACE] * 10
     number = np.cumsum(drawn >= 0) - 1  # lags behind the row number, as in the real data
     names = np.where(drawn >= 0, [f"fer{k:07d}.png" for k in number], "")
