@@ -26,9 +26,10 @@ def whole_files(*paths) -> Iterator[list[Path]]:
 
     The places lie beside the files and end as they do. Folders are made where there are none. What
     goes wrong, Ctrl-C included, leaves nothing new: neither half a file nor an empty folder.
-    Raises FerlibError, with `code` not_written, when the disk is full or the place not writable.
+    Raises FerlibError, with `code` not_written, when the disk is full, the place not writable, or
+    something there that is no ordinary file.
     """
-    places = [Path(path) for path in paths]
+    places = [_replaceable(path) for path in paths]
     partial = [place.with_name(f".{os.getpid()}.{place.name}") for place in places]
     made: list[Path] = []
     try:
@@ -38,7 +39,7 @@ def whole_files(*paths) -> Iterator[list[Path]]:
         yield partial
         for source, target in zip(partial, places, strict=True):
             _to_disk(source)
-            os.replace(source, target)
+            os.replace(source, _replaceable(target))
     except BaseException as error:
         for path in partial:
             with contextlib.suppress(OSError):
@@ -51,14 +52,27 @@ def whole_files(*paths) -> Iterator[list[Path]]:
         raise
 
 
+def _replaceable(path: str | Path) -> Path:
+    """FerlibError where a file's place is a folder, or another thing that none may replace."""
+    path = Path(path)
+    if not path.name:
+        raise FerlibError(f"cannot write {str(path)!r}: expected a file's name", "not_written")
+    if path.is_dir():
+        raise FerlibError(f"cannot write {path}: it is a folder", "not_written")
+    if path.exists() and not path.is_file():
+        raise FerlibError(f"cannot write {path}: it is no ordinary file", "not_written")
+    return path
+
+
 class _Tried(Exception):
     """The attempt has worked."""
 
 
-def check_place(path: str | Path) -> None:
-    """FerlibError unless a file can be written there; nothing of the attempt stays."""
-    with contextlib.suppress(_Tried), whole_file(path) as partial:
-        partial.touch()
+def check_place(*paths) -> None:
+    """FerlibError unless files can be written there; nothing of the attempt stays."""
+    with contextlib.suppress(_Tried), whole_files(*paths) as partial:
+        for path in partial:
+            path.touch()
         raise _Tried
 
 
@@ -121,6 +135,12 @@ def is_text(name: str) -> bool:
         return bool(name.encode())
     except UnicodeEncodeError:
         return False
+
+
+def check_text(path: str | Path) -> None:
+    """FerlibError for a name that is no text: MXNet's files and SQLite's take no other."""
+    if not is_text(str(path)):
+        raise FerlibError(f"cannot write {str(path)!a}: its name is not in UTF-8", "not_written")
 
 
 def cache_folder() -> Path:

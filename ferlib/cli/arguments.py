@@ -78,6 +78,12 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def place(text: str) -> str:
+    if not text:  # an unset variable of a shell; Path("") would be the working folder
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 def seed(text: str) -> int:
     if not 0 <= int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"{text} is not a seed (0 to 2147483647)")

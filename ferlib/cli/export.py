@@ -4,9 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ferlib.cli.arguments import add_command, add_prior, add_source
-from ferlib.data.labels import EMOTIONS
-from ferlib.errors import FerlibError
+from ferlib.cli.arguments import add_command, add_prior, add_source, place
 
 if TYPE_CHECKING:  # `ferlib --help` must not wait for them
     from ferlib.data.dataset import Dataset
@@ -17,9 +15,9 @@ KEPT = "kept"  # the place where `Recognizer` looks
 
 def export(args: Namespace) -> dict:
     _check_together(args)
-    if args.detector:
+    if args.detector is not None:
         return _detector(args)
-    return _hub(args) if args.hub else _onnx(args)
+    return _onnx(args) if args.hub is None else _hub(args)
 
 
 def _onnx(args: Namespace) -> dict:
@@ -53,20 +51,12 @@ def _detector(args: Namespace) -> dict:
 
 def _pictures(args: Namespace) -> tuple[Any, "Dataset"]:
     """What ranges are found on, as the net learns from it, and what int8 is judged by."""
-    from ferlib.data.fer2013 import Fer2013
-    from ferlib.data.sources import DRAWN, open_data
-    from ferlib.faces.framing import framed
+    from ferlib.cli import recipes
     from ferlib.nets.info import Info
     from ferlib.nets.places import find_weights, stored_files
 
     info = Info.read(stored_files(find_weights(args.weights))[2])
-    data = open_data(DRAWN if args.sample else args.data, own=info.classes != EMOTIONS)
-    learn, valid = (data.split(split) for split in ("train", "valid"))
-    if not isinstance(data, Fer2013):
-        learn, valid = (framed(part, info.input_size, info.channels) for part in (learn, valid))
-    if valid.classes != info.classes:
-        told = ", ".join(info.classes)
-        raise FerlibError(f"the net tells apart {told}; these pictures show others")
+    learn, valid = recipes.for_net(args, info)
     return learn.array(info.input_size, info.channels), valid
 
 
@@ -89,11 +79,11 @@ def _judged(args: Namespace, done: "Exported", valid: "Dataset") -> dict:
 def _check_together(args: Namespace) -> None:
     """Exit 2 where options do not go with what is to be written."""
     given = {
-        "--weights": (args.weights, "--onnx or --hub", not args.detector),
-        "--int8": (args.int8, "--onnx or --hub", not args.detector),
-        "--whole": (args.whole, "--onnx", args.onnx),
-        "--prior": (args.prior, "--onnx", args.onnx),
-        "--wheel": (args.wheel, "--detector", args.detector),
+        "--weights": (args.weights, "--onnx or --hub", args.detector is None),
+        "--int8": (args.int8, "--onnx or --hub", args.detector is None),
+        "--whole": (args.whole, "--onnx", args.onnx is not None),
+        "--prior": (args.prior, "--onnx", args.onnx is not None),
+        "--wheel": (args.wheel, "--detector", args.detector is not None),
         "--data and --sample": (args.data or args.sample, "--int8", args.int8),
     }
     for option, (value, other, there) in given.items():
@@ -109,7 +99,7 @@ def add_commands(commands: Any) -> None:
     about = "write the face detector (default: where `ferlib` looks for it)"
     what.add_argument("--detector", nargs="?", const=KEPT, metavar="FILE", help=about)
     about = "write a net's files, card and licence, to be uploaded as they are"
-    what.add_argument("--hub", metavar="FOLDER", help=about)
+    what.add_argument("--hub", type=place, metavar="FOLDER", help=about)
     add = command.add_argument
     add("--weights", metavar="PREFIX", help="default: the shipped net")
     about = "from gray crops to probabilities, preparation and temperature inside"

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ferlib.cli import recipes
-from ferlib.cli.arguments import add_command, add_folders, add_source, amount, share
-from ferlib.data.labels import EMOTIONS
-from ferlib.errors import FerlibError
-from ferlib.files import check_place
+from ferlib.cli.arguments import add_command, add_folders, add_source, amount, place, share
+from ferlib.files import check_place, check_text
 from ferlib.nets.places import check_prefix, find_weights
 
 # What loads MXNet is imported where it runs: `ferlib --help` must not wait for it.
@@ -31,6 +29,7 @@ def train(args: Namespace) -> dict:
     network = recipe.network()
     folder = Path(args.run_folder or f"{args.out}-run")
     check_prefix(args.out)
+    check_text(folder)
     check_place(folder / "log.csv")
     told: list = [training.EarlyStop(args.patience)] if args.patience else []
     told += [training.TensorBoard(args.tensorboard)] if args.tensorboard else []
@@ -51,11 +50,7 @@ def quantize(args: Namespace) -> dict:
     prefix = find_weights(args.weights)
     _, info = nets.load(prefix)
     check_prefix(prefix)
-    args.own_classes |= info.classes != EMOTIONS
-    learn, valid = recipes.splits(args, info.input_size, info.channels)
-    if valid.classes != info.classes:
-        told = ", ".join(info.classes)
-        raise FerlibError(f"{prefix.name} tells apart {told}; these pictures show others")
+    learn, valid = recipes.for_net(args, info)
     print(f"finding the ranges of {prefix.name}'s layers", flush=True)
     path = nets.quantize(prefix, learn.array(info.input_size, info.channels))
     found = rounding.compare(prefix, valid)
@@ -78,7 +73,7 @@ def add_commands(commands: Any) -> None:
     add("--fer2013", required=True, metavar="FILE", help="fer2013.tar.gz, a .csv of FER2013")
     about = "fer2013new.csv, or the folder with it"
     add("--ferplus", required=True, metavar="FILE", help=about)
-    add("--out", default="data", metavar="FOLDER", help="where to keep it")
+    add("--out", type=place, default="data", metavar="FOLDER", help="where to keep it")
     command = add_command(commands, "train", train, "train a net on votes, or on classes of yours")
     _files_arguments(command)
     recipes.add_data(command)
@@ -90,7 +85,6 @@ def add_commands(commands: Any) -> None:
     command.add_argument("weights", metavar="PREFIX", help=about)
     add_source(command)
     add_folders(command)
-    command.set_defaults(protocol=None, without_duplicates=False, labels="ferplus")
     about = "say what MXNet runs on here: device, precision, threads"
     add_command(commands, "info", info, about)
 

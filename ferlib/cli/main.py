@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import sys
 
 from ferlib import __version__
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be in no known encoding
         sys.stdout.reconfigure(errors="replace")
     args = _parser().parse_args(words)
-    args.command = " ".join(["ferlib", *words])  # what a trained net's JSON tells
+    args.command = shlex.join(["ferlib", *words])  # what a trained net's JSON tells
     try:
         result = args.run(args)
         if args.json and result is not None:

@@ -13,6 +13,7 @@ from ferlib.cli.arguments import (
     mapping,
     names,
 )
+from ferlib.data.labels import SEVEN
 from ferlib.errors import FerlibError
 from ferlib.nets.places import find_weights
 
@@ -54,8 +55,12 @@ def _check_nets(args) -> None:
 def _split(args):
     from ferlib.data import fer2013
 
-    split, protocol = args.split or "valid", args.protocol or PROTOCOLS[0]
-    return fer2013.load(args.data).split(split, protocol)
+    split, data = args.split or "valid", fer2013.load(args.data)
+    if _classes(args) != SEVEN:
+        return data.split(split, args.protocol or PROTOCOLS[0])
+    if args.protocol:
+        args.refuse("--protocol is one of FER+'s votes, this net tells FER2013's own classes apart")
+    return data.labelled(split)
 
 
 def _folder(args):

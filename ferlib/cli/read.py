@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from ferlib.cli.arguments import add_command, add_prior, add_weights, amount, number
+from ferlib.cli.arguments import add_command, add_prior, add_weights, amount, number, place
 from ferlib.data.labels import EMOTIONS
 from ferlib.runtime import ENGINES
 
@@ -55,7 +55,7 @@ def add_commands(commands: Any) -> None:
     add("photos", nargs="*", metavar="PHOTO", help="picture, video, folder or 'pattern*'")
     about = "or a file or address; Ctrl-C ends"
     add("--camera", nargs="?", const="0", metavar="NUMBER", help=about)
-    add("--out", metavar="FOLDER", help="also write annotated copies there")
+    add("--out", type=place, metavar="FOLDER", help="also write annotated copies there")
     about = "append a JSON line for each picture and frame; - is stdout"
     add("--jsonl", metavar="FILE", help=about)
     about = "append a row for each face in a picture or frame; - is stdout"
@@ -77,7 +77,7 @@ def add_commands(commands: Any) -> None:
     command = add_command(commands, "explain", explain, about)
     add = command.add_argument
     add("photos", nargs="+", metavar="PHOTO", help="picture, folder or 'pattern*'")
-    add("--out", default="explained", metavar="FOLDER", help="where the heat maps go")
+    add("--out", type=place, default="explained", metavar="FOLDER", help="where the heat maps go")
     about = f"one of {', '.join(EMOTIONS)}, or of the net's own (default: each face's)"
     add("--emotion", metavar="NAME", help=about)
     add("--crop", action="store_true", help="pictures are faces already, framed as FER2013's")

@@ -13,7 +13,8 @@ from ferlib.cli.arguments import (
     seed,
     share,
 )
-from ferlib.data.labels import LABEL_SETS, SCHEMES
+from ferlib.data.labels import EMOTIONS, LABEL_SETS, SCHEMES
+from ferlib.errors import FerlibError
 from ferlib.nets.places import find_weights, stored_files
 
 IMAGENET = "imagenet"  # instead of a prefix of weights
@@ -66,28 +67,59 @@ def splits(args: Namespace, size: int, channels: int) -> list:
     if own and not isinstance(data, Fer2013):
         args.refuse("--labels fer2013 is for FER2013 itself, these are other pictures")
     if isinstance(data, Fer2013):
+        if args.map or args.own_classes or args.faces != "auto":
+            args.refuse("--map, --own-classes and --faces are for pictures in folders")
         protocol = args.protocol or PROTOCOLS[0]
         return to_train(data, args.labels, protocol, args.without_duplicates)
     if args.protocol or args.without_duplicates:
         args.refuse("--protocol and --without-duplicates are for FER2013 with its votes")
-    return _framed(data, {"size": size, "channels": channels, "faces": args.faces})
+    return _framed([data.split(split) for split in ("train", "valid")], size, channels, args.faces)
 
 
-def _framed(data: Any, how: dict[str, Any]) -> list:
-    """The faces of both splits; tells which pictures are left out and why, and what is missing."""
+def for_net(args: Namespace, info: Any) -> list:
+    """As `splits`, for a stored net with this `Info`: what shows its classes."""
+    from ferlib.data.fer2013 import Fer2013
+    from ferlib.data.sources import DRAWN, open_data, shown_to
+
+    names = dict(getattr(args, "map", None) or ()) or None
+    own = getattr(args, "own_classes", False) or not set(info.classes) <= set(EMOTIONS)
+    data = open_data(DRAWN if args.sample else args.data, names, own)
+    parts = [shown_to(data, split, info.classes) for split in ("train", "valid")]
+    if isinstance(data, Fer2013):
+        return parts
+    return _framed(parts, info.input_size, info.channels, getattr(args, "faces", "auto"))
+
+
+def _framed(parts: list, size: int, channels: int, faces: str) -> list:
+    """The faces of both splits; tells which pictures are left out and why, and what is missing.
+
+    FerlibError where nothing is left to learn one of somebody's own classes from.
+    """
     from ferlib.faces.framing import framed
 
-    parts = [framed(data.split(split), **how) for split in ("train", "valid")]
+    parts = [framed(part, size, channels, faces) for part in parts]
     left_out: dict[str, set[str]] = {}
     for name, reason in (one for part in parts for one in (*part.skipped, *part.damaged)):
         left_out.setdefault(reason, set()).add(name)
     for reason, names in sorted(left_out.items()):
         first = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         print(f"left out: {len(names)} x {reason} ({first})")
+    _check_learnt(parts[0])
     learnt, judged = ({part.classes[k] for k in set(part.truth) - {-1}} for part in parts)
     if unseen := sorted(learnt - judged):
         print(f"no picture to judge {', '.join(unseen)} by: how well they are read is not known")
     return parts
+
+
+def _check_learnt(learn: Any) -> None:
+    shown = learn.shares.any(axis=0)
+    if learn.classes == EMOTIONS or shown.all():
+        return
+    name = learn.classes[int((~shown).argmax())]
+    raise FerlibError(
+        f"{learn.source}: nothing is left to learn {name} from (people are held out as a whole).\n"
+        f"Give the split train some of each class, or leave this one out with --map {name}=skip"
+    )
 
 
 def add_data(command: ArgumentParser) -> None:

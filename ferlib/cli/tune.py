@@ -9,8 +9,9 @@ from typing import Any
 from ferlib.cli import recipes
 from ferlib.cli.arguments import add_command, amount, number
 from ferlib.errors import need
-from ferlib.files import check_place, whole_file
+from ferlib.files import check_place, check_text, whole_file
 
+WRITTEN = ("trials.csv", "best.json", "history.png", "settings.png", "importances.png")
 EPOCHS = 8  # of a trial: enough to tell settings apart, few enough for many trials
 
 
@@ -25,7 +26,8 @@ def tune(args: Namespace) -> dict:
     recipe = recipes.recipe(args)
     space = training.read_space(args.space, recipe) if args.space else None
     folder = Path(args.out)
-    check_place(folder / "trials.csv")
+    check_text(folder)
+    check_place(*(folder / name for name in WRITTEN))
     network = recipe.network()
     splits = recipes.splits(args, network.size, network.channels)
     found = training.tune(

@@ -160,6 +160,19 @@ class Dataset:
             groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
+    def only(self, classes: tuple[str, ...]) -> "Dataset":
+        """The pictures that show one of the classes, these alone; the others are `skipped`."""
+        columns = [self.classes.index(name) for name in classes]
+        kept = np.isin(self.truth, columns)
+        away = [
+            (self.name(row), "of a class that is not asked for") for row in np.flatnonzero(~kept)
+        ]
+        part = self.take(kept)
+        shares = part.shares[:, columns]
+        numbers = np.array([*map(columns.index, part.truth)], int)
+        found = numbers if self.kind == "class" else shares / shares.sum(axis=1, keepdims=True)
+        return replace(part, labels=found, classes=classes, skipped=[*self.skipped, *away])
+
     def split(self, split: str) -> "Dataset":
         """One of SPLITS. Where none is for validation, a fifth of what is there to learn from is
         held out: the same pictures every time, some of each class, and whole people where these are

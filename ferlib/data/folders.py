@@ -27,6 +27,7 @@ FORMS: dict[str, Callable[[Path], Found | None]] = {
     "ferg": forms.ferg,
     "jaffe": forms.jaffe,
 }
+FORMS_OF_FER2013 = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv")
 NAMED = ("table", "folders")  # whose classes may have any names
 KINDS = ("table", *FORMS, "folders")
 LAYOUTS = {
@@ -52,9 +53,11 @@ def read(
     `classes` are those that it may hold; other than the emotions they are the names of plain
     folders or of a table's classes, and None takes all names there as they are. `names` says which
     class such a name means; "skip" leaves it out.
-    Raises FerlibError where the layout is another, nothing has a class, a name is unknown, or a CSV
-    is damaged.
+    Where all of `classes` are emotions, pictures of the others are `skipped`. Raises FerlibError
+    where the layout is another, nothing has a class, a name is unknown, or a CSV is damaged.
     """
+    if classes is not None and set(classes) < set(EMOTIONS):
+        return read(folder, kind, names).only(tuple(classes))
     if not str(folder):  # Path("") would be the working folder
         raise FerlibError("the folder's name is empty")
     folder = Path(folder)
@@ -92,6 +95,8 @@ def shows_emotions(folder: str | Path, names: Mapping[str, str] | None = None) -
 
 
 def _nothing(folder: Path, kind: str, found: Found | None) -> FerlibError:
+    if any((folder / form).is_file() for form in FORMS_OF_FER2013):
+        return FerlibError(f"{folder} holds FER2013 without FER+'s votes: put fer2013new.csv there")
     what = "is a file" if folder.is_file() else "holds no pictures with an emotion"
     for path, reason in found.damaged[:1] if found else ():
         what += f" ({path}: {reason})"

@@ -18,6 +18,7 @@ import numpy as np
 
 from ferlib.data.gather import WORDS, Found, entries, pictures, subfolders, take, within
 from ferlib.data.labels import EMOTIONS
+from ferlib.data.naming import PARTS
 from ferlib.errors import FerlibError
 
 SIDE = 48  # of the pictures in ckextended.csv
@@ -118,10 +119,11 @@ def ckextended(folder: Path) -> Found | None:
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
             rows = filter(None, csv.reader(text))
-            emotion, picture = _columns(next(rows, []), file)
+            emotion, picture, usage = _columns(next(rows, []), file)
             for cells in rows:
                 pixels.append(_values(cells[picture]))
-                found.add(f"{file}, row {len(pixels)}", _code(cells[emotion]))
+                part = _part(cells[usage]) if usage is not None else 0
+                found.add(f"{file}, row {len(pixels)}", _code(cells[emotion]), part)
     except FerlibError:
         raise
     except IndexError:
@@ -132,14 +134,23 @@ def ckextended(folder: Path) -> Found | None:
     return found
 
 
-def _columns(header: list[str], file: Path) -> tuple[int, int]:
+def _columns(header: list[str], file: Path) -> tuple[int, int, int | None]:
     names = [name.strip().lower() for name in header]
     if not {"emotion", "pixels"} <= set(names):
         have = ", ".join(header)[:60]
         raise FerlibError(
             f"{file}, line 1: the header is {have!a}.\nExpected emotion,pixels,Usage."
         )
-    return names.index("emotion"), names.index("pixels")
+    usage = names.index("usage") if "usage" in names else None
+    return names.index("emotion"), names.index("pixels"), usage
+
+
+def _part(cell: str) -> int:
+    if cell.strip().lower() not in PARTS:
+        raise ValueError(
+            f"the usage is {cell.strip()[:20]!a}, expected Training, PublicTest or PrivateTest"
+        )
+    return PARTS[cell.strip().lower()]
 
 
 def _code(cell: str) -> int:

@@ -38,7 +38,7 @@ def read_picture(source: Photo) -> np.ndarray:
     """A path, bytes, PIL image or RGB/gray array -> uint8 (H, W, 3), upright by its EXIF tag.
 
     The first frame of an animation, 16-bit scaled to 8, transparency laid on white.
-    Raises FerlibError with `code` empty_body, not_a_picture, truncated_picture or
+    Raises FerlibError with `code` not_readable, empty_body, not_a_picture, truncated_picture or
     picture_too_large (more than MAX_PIXELS).
     """
     if isinstance(source, np.ndarray):

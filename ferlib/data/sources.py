@@ -9,7 +9,7 @@ from ferlib.data import fer2013, folders
 from ferlib.data.dataset import SPLITS, Dataset
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.gather import SKIP
-from ferlib.data.labels import EMOTIONS, LABEL_SETS
+from ferlib.data.labels import EMOTIONS, LABEL_SETS, SEVEN
 from ferlib.errors import FerlibError, check_choice
 
 DRAWN = "drawn"
@@ -34,6 +34,22 @@ def open_data(
     if not emotions:
         _check_classes(data)
     return data
+
+
+def shown_to(data: Fer2013 | Dataset, split: str, classes: tuple[str, ...]) -> Dataset:
+    """One of SPLITS for a net of these classes: of FER2013, for its seven, its own labels.
+
+    FerlibError where the pictures show other classes.
+    """
+    if isinstance(data, Fer2013):
+        part = data.labelled(split) if classes == SEVEN else data.split(split)
+    else:
+        part = data.split(split)
+        part = part.only(classes) if set(classes) < set(part.classes) else part
+    if part.classes != classes:
+        told = ", ".join(classes)
+        raise FerlibError(f"the net tells apart {told}; these pictures show others")
+    return part
 
 
 def to_train(

@@ -17,7 +17,6 @@ import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +34,7 @@ SUFFIXES = (".csv", ".tsv")
 BESIDE = {"unknown": FERPLUS.index("unknown"), "nf": FERPLUS.index("non-face")}
 BESIDE["non-face"] = BESIDE["nf"]
 KNOWN = ("file", "label", "split", "person")
+MOST = 1e9  # votes for one class
 
 
 def is_table(file: Path) -> bool:
@@ -224,9 +224,9 @@ def _number(row: _Row, name: str, whole: bool) -> float:
         value = float(cell.replace(row.mark, "."))
     except ValueError:
         value = -1
-    if not 0 <= value < inf:
+    if not 0 <= value <= MOST:
         more = f"If {name} is no class, leave it out with --map {name}={SKIP}"
-        raise row.wrong(f"{name} is {cell[:20]!a}, expected a number from 0 on.\n{more}")
+        raise row.wrong(f"{name} is {cell[:20]!a}, expected a number from 0 to {MOST:g}.\n{more}")
     if whole and value != int(value):
         raise row.wrong(f"{name} is {cell[:20]!a}, expected whole numbers beside unknown or NF")
     return value

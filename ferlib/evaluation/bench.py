@@ -95,7 +95,11 @@ def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
-            return _read(path, *table.reader(file), part)
+            between, lines = table.reader(file)
+            try:
+                return _read(path, between, lines, part)
+            except csv.Error as error:
+                raise FerlibError(f"{path}, line {lines.line_num}: {error}") from None
     except UnicodeDecodeError:
         raise FerlibError(f"{path} is no CSV in UTF-8") from None
     except csv.Error as error:

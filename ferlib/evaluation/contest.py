@@ -27,6 +27,7 @@ from ferlib.training.loop import Run, step
 
 mx = runtime.import_mxnet()
 
+MOST_MINUTES = 1_000_000
 MINUTES = 30.0  # of training for each net, on one core
 # A head's turn is another task; the second is for drawn faces; the third is repvgg after training.
 LEFT_OUT = ("roll", "vgg-tiny", "repvgg_plain")
@@ -70,14 +71,19 @@ def epochs_for(
 
     Counted once for a folder: with another number of epochs a training would not go on.
     """
+    if not minutes < MOST_MINUTES:
+        raise FerlibError(f"{minutes:g} minutes: expected fewer than {MOST_MINUTES}")
     place = Path(folder) / f"{net}-epochs.json"
     pictures = len(data.labelled("train"))
     budget = f"{minutes:g} minutes, {pictures} pictures"
     try:
         known = dict(json.loads(place.read_text())) if place.is_file() else {}
         known = {budget: operator.index(epochs) for budget, epochs in known.items()}
+        sound = min(known.values(), default=1) >= 1
     except (ValueError, TypeError):
-        raise FerlibError(f"{place} is damaged: remove it") from None
+        sound = False
+    if not sound:
+        raise FerlibError(f"{place} is damaged: remove it")
     if budget not in known:
         known[budget] = max(1, round(60 * minutes * speed(net, data) / pictures))
         with whole_file(place) as partial:

@@ -1,7 +1,6 @@
 """Any data set -> what a net makes of it. The one evaluator, for splits, folders and data sets."""
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from ferlib.evaluation import figures as drawings
 from ferlib.evaluation.report import Adapted, Known, Report
 from ferlib.faces.framing import FACES, is_crop
 from ferlib.faces.recognizer import Recognizer
-from ferlib.files import whole_file
+from ferlib.files import check_place, whole_file
 from ferlib.metrics import measure, recall
 from ferlib.nets.info import Info
 from ferlib.nets.prior import Prior, shift, told
@@ -116,9 +115,11 @@ class _Reading:
         if picture is None:
             self.scores[row] = None
             return
-        size = self.fer.nets[0][1].input_size  # what `classify` would do, kept small
-        channels = max(info.channels for _, info in self.fer.nets)
-        self.crops[row] = images.resize([picture], size, channels)[0]
+        sizes = {info.input_size for _, info in self.fer.nets}
+        if len(sizes) == 1:  # what `classify` would do, kept small
+            channels = max(info.channels for _, info in self.fer.nets)
+            picture = images.resize([picture], min(sizes), channels)[0]
+        self.crops[row] = picture
         if len(self.crops) == PART:
             self._flush()
 
@@ -129,7 +130,7 @@ class _Reading:
 
     def _flush(self) -> None:
         if self.crops:
-            scores = self.fer.classify(np.stack(list(self.crops.values())))
+            scores = self.fer.classify(list(self.crops.values()))
             self.scores |= dict(zip(self.crops, scores, strict=True))
             self.crops.clear()
 
@@ -250,9 +251,12 @@ def _adapted(read: _Reading, allowed: np.ndarray) -> Adapted | None:
     usual: list = [info.prior or info.shares for _, info in read.fer.nets]
     if not all(usual) or len(read.seen) < ENOUGH:
         return None
-    scores = read.stacked(read.seen) * allowed
-    scores = adapt(scores.astype(float), np.mean(usual, axis=0))
-    correct = scores.argmax(axis=1) == read.data.truth[read.seen]
+    scores = (read.stacked(read.seen) * allowed).astype(float)
+    some = scores.any(axis=1)  # a net may be so sure of what is not allowed that nothing is left
+    if some.sum() < ENOUGH:
+        return None
+    scores = adapt(scores[some], np.mean(usual, axis=0))
+    correct = scores.argmax(axis=1) == read.data.truth[read.seen][some]
     shares = scores.mean(axis=0).round(4).tolist()
     return Adapted(
         accuracy=round(float(correct.sum() / len(read.scores)), 5),
@@ -263,8 +267,10 @@ def _adapted(read: _Reading, allowed: np.ndarray) -> Adapted | None:
 def _checked_file(out: str | Path | None) -> Path | None:
     """Asked before the work, not after it."""
     out = Path(out) if out else None
-    if out and (out.is_dir() or not os.access(out.parent, os.W_OK)):
+    if out and (out.is_dir() or not out.parent.is_dir()):
         raise FerlibError(f"cannot write {out}: expected a file's name in a folder that exists")
+    if out:
+        check_place(out)
     if out and out.is_file() and not out.read_bytes().startswith(b"path,truth,answer"):
         raise FerlibError(f"{out} exists and holds no answers of `ferlib evaluate`: name another")
     return out

@@ -113,8 +113,9 @@ def occlusion(
 def surest(net: Any, crops: Any, info: Info, count: int = 6) -> SimpleNamespace:
     """For each class the crops with its highest probability, and what in them speaks for it.
 
-    rows: int (K, count) into `crops`, the surest first; scores: float32 (K, count), the class's
-    probabilities; heats: float32 (K, count, H, W) by `grad_cam`; classes. For `plots.surest`.
+    rows: int (K, count) into `crops`, the surest first, of fewer crops all; scores: float32
+    (K, count), the class's probabilities; heats: float32 (K, count, H, W) by `grad_cam`; classes.
+    For `plots.surest`.
     """
     scores = predict(net, crops, info)
     rows = np.argsort(-scores, axis=0, kind="stable")[:count].T

@@ -12,6 +12,7 @@ from ferlib.files import check_place, whole_files
 
 WIDTH = 3.35  # inches (85 mm): a column of a page of two
 LETTERS = 7.5  # points
+FIGURES = ("confusion", "reliability", "per_emotion")
 # What the rows of a confusion are, by the kind of a data set's labels.
 TRUTHS = {"votes": "the voters' majority", "shares": "what most people saw", "class": "the label"}
 
@@ -19,7 +20,7 @@ TRUTHS = {"votes": "the voters' majority", "shares": "what most people saw", "cl
 def check(folder: str | Path) -> None:
     """FerlibError where figures cannot be drawn or written there: asked before the work."""
     need("matplotlib", "plots", "drawing figures")
-    check_place(Path(folder, "confusion.pdf"))
+    check_place(*(Path(folder, f"{name}.pdf") for name in FIGURES))
 
 
 def write(

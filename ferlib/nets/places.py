@@ -86,6 +86,6 @@ def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
 def check_prefix(prefix: str | Path) -> None:
     """FerlibError unless a net can be written there: asked before hours of training."""
     text = str(prefix)
-    if not Path(text).name or text.endswith(("/", os.sep)) or not is_text(text):
+    if not Path(text).name or text.endswith(("/", os.sep)) or not is_text(text) or is_onnx(text):
         raise FerlibError(f"cannot write {text!r}: expected a prefix such as runs/mine/net")
-    check_place(weight_files(prefix)[2])
+    check_place(*weight_files(prefix))

@@ -5,6 +5,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ferlib import plots
@@ -82,7 +83,7 @@ class HeatJob(Job):
         """Write each face beside itself under its heat, titled by the emotion; gives the path."""
         wanted = [self.emotion or face.emotion for face in found]
         method = occlusion if self.hide else grad_cam
-        heats = np.sum([method(net, crops, info, wanted) for net, info in self.fer.nets], axis=0)
+        heats = _summed([method(net, crops, info, wanted) for net, info in self.fer.nets])
         heats[heats.max(axis=(1, 2)) < FAINT] = 0
         pairs = zip(found, wanted, strict=True)
         titles = [f"{emotion} {face.scores[emotion]:.0%}" for face, emotion in pairs]
@@ -91,3 +92,9 @@ class HeatJob(Job):
         with whole_file(path) as partial:
             figure.savefig(partial, dpi=200, bbox_inches="tight", pad_inches=0.1)
         return str(path)
+
+
+def _summed(maps: list[np.ndarray]) -> np.ndarray:
+    """The nets' maps (N, S, S) in one, (N, S, S) of the largest S."""
+    side = max(each.shape[-1] for each in maps)
+    return np.sum([[cv2.resize(one, (side, side)) for one in each] for each in maps], axis=0)

@@ -230,7 +230,7 @@ class Job:
         failed = self.answer["failed"]
         if not failed:
             return
-        lines = [printable(failed[0]["message"])]
+        lines = [printable(" ".join(failed[0]["message"].splitlines()))]
         if len(failed) > 1:
             names = [printable(one["photo"]) for one in failed[1:]]
             more = len(names) - NAMED

@@ -87,9 +87,11 @@ class EarlyStop(Callback):
         self._judge(run)
 
     def _judge(self, run: Any) -> None:
-        values = [row[self.figure] for row in run.log]
-        if not values:
+        if not run.log:
             return
+        if self.figure not in run.log[0]:
+            raise FerlibError(f"no {self.figure!r} in the log: it has {', '.join(run.log[0])}")
+        values = [row[self.figure] for row in run.log]
         best = values.index(max(values) if self.figure.endswith("accuracy") else min(values))
         if len(values) - 1 - best >= self.patience:
             run.stop(f"{self.figure} was best in epoch {best + 1}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ferlib import runtime
 from ferlib.errors import FerlibError
-from ferlib.files import make_folder, not_written, whole_file
+from ferlib.files import check_text, make_folder, not_written, whole_file
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
@@ -110,6 +110,7 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    check_text(folder)
     made = make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -90,6 +90,12 @@ class Recipe:
         for name in ("lr", "weight_decay"):
             if not 0 <= getattr(self, name) < FLOAT32:
                 raise FerlibError(f"{name} {getattr(self, name)}: expected 0 to {FLOAT32:g}")
+        for name in ("epochs", "batch_size"):
+            if not getattr(self, name) >= 1:
+                raise FerlibError(f"{name} {getattr(self, name)}: expected 1 or more")
+        for name in ("warmup", "momentum", "teacher_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise FerlibError(f"{name} {getattr(self, name)}: expected 0 to 1")
         for _, part in self.grow:
             if not 0.5 <= part <= 1:
                 raise FerlibError(f"pictures of {part:g} of the net's side: expected 0.5 to 1")

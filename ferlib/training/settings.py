@@ -92,7 +92,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 def read_json(path: str | Path, what: str) -> dict:
     """The JSON object in a file; FerlibError where there is none."""
     try:
-        found = json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FerlibError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

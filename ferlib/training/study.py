@@ -159,6 +159,7 @@ def opened(folder: Path, identity: dict, recipe: Recipe) -> Iterator[Study]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
+    files.check_text(folder)
     place = folder / "study.db"
     with quietly():
         try:
