@@ -167,7 +167,10 @@ GOOD = ("file cat dog split", "a.png 3 1 train", "b.png 0 1 train")
         (("file cat", "a.png 1", "b.png 1"), "one class only, cat"),
         (("file label", "a.png cat", "b.png cat"), "one class only, cat"),
         (("file cat dog", "a.png 1 0", "b.png 1 0"), r"no picture to learn from shows dog\."),
-        ((*GOOD[:2], "b.png 0 -1 train"), "line 3: dog is '-1', expected a number from 0 to 1e+09"),
+        (
+            (*GOOD[:2], "b.png 0 -1 train"),
+            "line 3: dog is '-1', expected a number from 0 to 1,000,000,000",
+        ),
         ((*GOOD[:2], "b.png 0 many train"), r"line 3: dog is 'many'(?s:.*)--map dog=skip"),
         ((*GOOD[:2], "b.png 0 nan train"), "line 3: dog is 'nan'"),
         ((*GOOD[:2], "b.png 0 1,000 train"), "line 3: dog is '1,000'"),

@@ -226,7 +226,9 @@ def _number(row: _Row, name: str, whole: bool) -> float:
         value = -1
     if not 0 <= value <= MOST:
         more = f"If {name} is no class, leave it out with --map {name}={SKIP}"
-        raise row.wrong(f"{name} is {cell[:20]!a}, expected a number from 0 to {MOST:g}.\n{more}")
+        raise row.wrong(
+            f"{name} is {cell[:20]!a}, expected a number from 0 to {MOST:,.0f}.\n{more}"
+        )
     if whole and value != int(value):
         raise row.wrong(f"{name} is {cell[:20]!a}, expected whole numbers beside unknown or NF")
     return value
