@@ -37,6 +37,7 @@ def report(data: Fer2013) -> dict:
     known: dict = {"hash": {"bits": duplicates.BITS, "near": duplicates.NEAR}}
     known["rows"] = {name: int((data.usage == part).sum()) for part, name in names.items()}
     known["columns"] = {labels: columns(data, labels) for labels in LABEL_SETS}
+    known["classes"] = {labels: classes(data, labels) for labels in LABEL_SETS}
     bits = found.bits[~found.exact]
     counts, edges = np.histogram(bits, np.arange(-1, bits.max() + 2, 2))  # they are all even
     known["nearest"] = {"edges": edges.tolist(), "pictures": counts.tolist()}
@@ -64,6 +65,17 @@ def columns(data: Fer2013, labels: str) -> dict[str, int]:
     """How many test pictures each column of the bench counts."""
     part = bench.split_of(data, "test", labels)
     return {name: int(kept.sum()) for name, kept in bench.columns(data, part).items()}
+
+
+def classes(data: Fer2013, labels: str) -> dict[str, dict[str, float]]:
+    """Which share of the test pictures shows each class, in the last column and left out of it."""
+    part = bench.split_of(data, "test", labels)
+    kept = bench.columns(data, part)["without near"]
+    found = {"kept": part.truth[kept], "left out": part.truth[~kept]}
+    return {
+        what: {name: round(float((truth == k).mean()), 4) for k, name in enumerate(part.classes)}
+        for what, truth in found.items()
+    }
 
 
 # ---------------------------------------------------------------- the picture
