@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,10 +58,15 @@ def _replaceable(path: str | Path) -> Path:
     path = Path(path)
     if not path.name:
         raise FerlibError(f"cannot write {str(path)!r}: expected a file's name", "not_written")
-    if path.is_dir():
-        raise FerlibError(f"cannot write {path}: it is a folder", "not_written")
-    if path.exists() and not path.is_file():
-        raise FerlibError(f"cannot write {path}: it is no ordinary file", "not_written")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except OSError as error:
+        raise not_written(path, error) from None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+        raise FerlibError(f"cannot write {path}: it is {what}", "not_written")
     return path
 
 

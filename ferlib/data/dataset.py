@@ -164,9 +164,7 @@ class Dataset:
         """The pictures that show one of the classes, these alone; the others are `skipped`."""
         columns = [self.classes.index(name) for name in classes]
         kept = np.isin(self.truth, columns)
-        away = [
-            (self.name(row), "of a class that is not asked for") for row in np.flatnonzero(~kept)
-        ]
+        away = [(self.name(row), "shows another class") for row in np.flatnonzero(~kept)]
         part = self.take(kept)
         shares = part.shares[:, columns]
         numbers = np.array([*map(columns.index, part.truth)], int)

@@ -42,7 +42,8 @@ def shown_to(data: Fer2013 | Dataset, split: str, classes: tuple[str, ...]) -> D
     FerlibError where the pictures show other classes.
     """
     if isinstance(data, Fer2013):
-        part = data.labelled(split) if classes == SEVEN else data.split(split)
+        keep = "usable" if split == "train" else "majority"
+        part = data.labelled(split) if classes == SEVEN else data.split(split, keep=keep)
     else:
         part = data.split(split)
         part = part.only(classes) if set(classes) < set(part.classes) else part
