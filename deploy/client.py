@@ -35,4 +35,7 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except OSError as error:  # no such file, no server, or a request that it refuses
+        sys.exit(f"client.py: {error}")

@@ -3,6 +3,7 @@
 tests/test_lambda.py runs it as Lambda does.
 """
 
+import functools
 import json
 import socket
 from types import SimpleNamespace
@@ -151,6 +152,7 @@ def test_headers_are_found_however_they_are_written(ask):
         ({"pictures": []}, "no_picture"),
         ({"pictures": [text(NOBODY)] * 17}, "too_many_pictures"),
         ({"pictures": [5]}, "bad_json"),
+        ({"pictures": functools.reduce(lambda inner, _: [inner], range(20_000), [])}, "bad_json"),
         ({"pictures": text(FACE)}, "bad_json"),
         ({"url": "http://inner.example/"}, "bad_url"),
         ({"url": "http://inner.example:8080/"}, "bad_url"),

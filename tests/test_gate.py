@@ -294,6 +294,15 @@ def test_an_end_that_nobody_has_seen_does_not_stop_the_clock(gate):
     waiting(gate, 0, lambda gate: len(gate.gate._clients))
 
 
+def test_who_goes_away_is_forgotten_whatever_else_was_sent(gate):
+    gate.upstream.way = "hold"
+    with connect(gate.port) as connection:
+        connection.sendall(request() + b"GET /ping HTTP/1.1\r\n")
+        waiting(gate, 1)
+        assert len(gate.gate._clients) == 1
+    waiting(gate, 0, lambda gate: len(gate.gate._clients))
+
+
 def test_an_idle_connection_is_closed(gate):
     with connect(gate.port) as connection:
         connection.sendall(request())

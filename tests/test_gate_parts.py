@@ -90,6 +90,7 @@ def test_a_workers_numbers_are_kept_when_it_has_ended(tmp_path, monkeypatch):
         counts = type("Gate", (), {"counts": Counts(), "in_flight": 0})()
         return exposition.Exposition(tmp_path, counts).text()
 
+    (tmp_path / "counter_999999999.db").touch()  # of a worker that ended as it made it
     for _ in range(2):  # the second time from what the first has put together
         said = asyncio.run(text()).decode()
         assert 'ferlib_errors_total{code="empty_body"} 3.0' in said

@@ -1,24 +1,38 @@
 """Mistakes that cross rooms: places that cannot be written, classes and sizes that differ."""
 
+import csv
+import io
 import json
 import os
 import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import ferlib, mistake
+from common import free_port
 from PIL import Image
 
 from ferlib import FerlibError, training
-from ferlib.data import cartoon, fer2013, folders, sample
+from ferlib.data import cartoon, fer2013, folders, images, sample
 from ferlib.data.labels import EMOTIONS, SEVEN
 from ferlib.evaluation import bench, contest, evaluate
+from ferlib.faces.face import Face
+from ferlib.reading.tables import Row, Table
+from ferlib.serving import forms, notes, web_server
+from ferlib.serving.limits import Limits
 from ferlib.training.callbacks import EarlyStop
 
 QUICK = ("--net", "vgg-tiny", "--epochs", "1", "--batch-size", "8")
 PETS = ("bird", "cat", "dog")
+FACE = Face((1, 2, 3, 4), "happiness", dict.fromkeys(EMOTIONS, 0.125))
 
 
 def shade(number: int, side: int, rng: np.random.Generator) -> Image.Image:
@@ -280,3 +294,102 @@ def test_an_endless_cell_is_told_by_its_line(raw, tmp_path):
     (tmp_path / "mine.csv").write_text(f"{header}\n{'1' * 200_000}\n")
     with pytest.raises(FerlibError, match=r"mine\.csv, line 2: field larger"):
         bench.read_predictions(tmp_path / "mine.csv", part)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_a_deep_picture_is_read_in_little_memory():
+    """Sixteen bits a pixel, twelve million pixels: copies in float64 would take 96 MB each."""
+    picture = Image.fromarray(np.full((3000, 4000), 40_000, np.uint16))
+    tracemalloc.start()
+    read = images.read_picture(picture)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (read == round(40_000 * 255 / 65_535)).all() and peak < 10 * 3000 * 4000
+
+
+def test_transparency_is_laid_on_white_band_by_band():
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 50, 4)).astype(np.uint8)
+    picture = Image.fromarray(pixels, "RGBA")
+    whole = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    assert np.array_equal(images.read_picture(picture), np.asarray(whole.convert("RGB")))
+
+
+def test_pillows_own_errors_are_told_as_ours():
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    broken = Image.open(io.BytesIO(file.getvalue()[:2000]))
+    for picture, code in (
+        (broken, "truncated_picture"),
+        (Image.new("RGB", (0, 5)), "not_a_picture"),
+    ):
+        with pytest.raises(FerlibError) as told:
+            images.read_picture(picture)
+        assert told.value.code == code
+    with pytest.raises(FerlibError, match="null byte"):
+        images.read_picture("a\0b")
+
+
+def test_a_carriage_return_in_a_name_stays_in_its_cell(tmp_path):
+    table = tmp_path / "faces.csv"
+    Table(str(table)).add(Row(str(tmp_path / "a\rb.png"), [FACE]))
+    with open(table, newline="") as file:
+        rows = list(csv.reader(file))
+    assert len(rows) == 2 and rows[1][0].endswith("a\rb.png")
+
+
+@pytest.mark.parametrize("options", [("--csv", "--timeline"), ("--jsonl", "--timeline")])
+def test_rows_and_drawing_are_two_files(options, tmp_path):
+    words = [word for option in options for word in (option, tmp_path / "x.png")]
+    assert "name one file" in mistake(ferlib("predict", "clip.mp4", *words))
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- servers
+
+
+@pytest.mark.parametrize(
+    "note", ["[]", '{"port": 1, "pid": 1, "folder": null, "logs": "/x"}', '{"port": "1"}', "{"]
+)
+def test_an_odd_note_is_no_server(note, tmp_path):
+    (tmp_path / "1.json").write_text(note)
+    assert notes.noted(tmp_path / "1.json") is None
+
+
+def test_a_zero_byte_in_an_address_is_not_found(tmp_path):
+    (tmp_path / "index.html").write_text("page")
+    with web_server.server(tmp_path) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        with socket.create_connection(("127.0.0.1", one.server_port), 5) as connection:
+            connection.sendall(b"GET /%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert connection.makefile("rb").readline().split()[1] == b"404"
+        one.shutdown()
+
+
+def test_a_files_name_in_a_form_may_be_in_any_encoding():
+    head = b'--x\r\nContent-Disposition: form-data; name="data"; filename="\xff.jpg"\r\n\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert forms.pieces(kind, [head + b"PICTURE\r\n--x--\r\n"], Limits()) == [b"PICTURE"]
+
+
+def test_a_hub_folder_does_not_replace_what_is_another_s(tmp_path):
+    (tmp_path / "README.md").write_text("mine")
+    assert "holds another README.md" in mistake(ferlib("export", "--hub", tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_ended_while_it_starts_leaves_nothing(tmp_path):
+    port = free_port(high=True)
+    words = [sys.executable, "-m", "ferlib.cli", "serve", "--port", str(port), "--workers", "1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while notes.noted(notes.state_file(port)) is None:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        started = notes.noted(notes.state_file(port))
+        process.terminate()
+        assert process.wait(60) == 1 and b"stopped" in process.stderr.read()
+    assert not notes.processes(started) and not Path(started.folder).exists()

@@ -519,11 +519,12 @@ def test_the_second_time_needs_no_npm(folder, tmp_path, monkeypatch):
     assert told["folder"] == str(tmp_path / "page") and about["name"] == "tiny"
 
 
-def test_anothers_page_stays(tmp_path):
-    (tmp_path / "index.html").write_text("mine")
-    with pytest.raises(FerlibError, match="holds another page"):
+@pytest.mark.parametrize("name", ["index.html", "style.css"])
+def test_anothers_page_stays(folder, name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FerlibError, match=f"holds another {name}"):
         web.build(tmp_path)
-    assert (tmp_path / "index.html").read_text() == "mine"
+    assert (tmp_path / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize("fault", ["no npm", "npm fails", "no net"])

@@ -5,7 +5,7 @@ from argparse import Namespace
 from datetime import datetime
 from typing import Any
 
-from ferlib.cli.arguments import add_command, add_prior, amount, number, port
+from ferlib.cli.arguments import add_command, add_prior, amount, number, place, port
 
 
 def pack(args: Namespace) -> dict:
@@ -105,7 +105,7 @@ def _add_serve(commands: Any) -> None:
     add("--port", type=port, default=8080, help="on 127.0.0.1")
     which = command.add_mutually_exclusive_group()
     about = "default: model_store/fer.mar, else the shipped net"
-    which.add_argument("--archive", metavar="FILE", help=about)
+    which.add_argument("--archive", type=place, metavar="FILE", help=about)
     which.add_argument("--weights", metavar="PREFIX", help="a net, packed on the spot")
     add_prior(command)
     add("--workers", type=number, metavar="N", help="processes that read; default: one a core")

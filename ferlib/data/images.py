@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,8 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 # A person's picture in any of the forms that people have it in.
 Photo = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray
 _opening = threading.Lock()
+BAND = 256  # rows
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")
 MAX_PIXELS = 40_000_000  # 120 MB as RGB; a bomb's header is refused before anything is decoded
 
 
@@ -44,7 +47,7 @@ def read_picture(source: Photo) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source)
+        return _decoded(source, "the picture")
     name = "the data"
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
@@ -65,8 +68,9 @@ def _file_bytes(path: str) -> bytes:
             raise FerlibError(f"{path} is a pipe: expected a picture file", "not_readable")
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise FerlibError(f"cannot read {path}: {error.strerror}", "not_readable") from None
+    except (OSError, ValueError) as error:  # the latter: a zero byte in the name
+        why = getattr(error, "strerror", None) or error
+        raise FerlibError(f"cannot read {path!r}: {why}", "not_readable") from None
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:
@@ -79,13 +83,19 @@ def _decode(data: bytes, name: str) -> np.ndarray:
         raise _too_large(name) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
         raise FerlibError(f"{name} is not a picture: expected {kinds}", "not_a_picture") from None
+    return _decoded(picture, name)
+
+
+def _decoded(picture: Image.Image, name: str) -> np.ndarray:
+    if not picture.width * picture.height:
+        raise FerlibError(f"{name} has no pixels", "not_a_picture")
     if picture.width * picture.height > MAX_PIXELS:
         raise _too_large(name, picture.size)
     try:
         return _upright_rgb(picture)
     except Exception as error:  # Pillow's decoders raise anything on hostile files
         raise FerlibError(
-            f"{name} is broken off or damaged ({picture.format}): {str(error)[:80]}",
+            f"{name} is broken off or damaged ({picture.format or 'no file'}): {str(error)[:80]}",
             "truncated_picture",
         ) from None
 
@@ -106,16 +116,33 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _upright_rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith(("I", "F")):  # 16-bit gray and wider: convert() would clip it
-        picture = _upright(picture)
-        deep = np.asarray(picture, dtype=np.float64)
-        scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
-        return _from_array((deep * scale).clip(0, 255).round().astype(np.uint8))
+        return _from_array(_eight_bits(np.asarray(_upright(picture))))
     picture = _upright(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
+        return _on_white(picture)
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _bands(height: int) -> Iterator[slice]:
+    """Rows to be worked on together: copies of a whole picture can take a gigabyte."""
+    return (slice(top, min(height, top + BAND)) for top in range(0, height, BAND))
+
+
+def _eight_bits(deep: np.ndarray) -> np.ndarray:
+    scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
+    out = np.empty(deep.shape, np.uint8)
+    for rows in _bands(len(deep)):
+        out[rows] = (deep[rows].astype(np.float64) * scale).clip(0, 255).round()
+    return out
+
+
+def _on_white(picture: Image.Image) -> np.ndarray:
+    out = np.empty((picture.height, picture.width, 3), np.uint8)
+    for rows in _bands(picture.height):
+        band = picture.crop((0, rows.start, picture.width, rows.stop)).convert("RGBA")
+        white = Image.new("RGBA", band.size, "white")
+        out[rows] = np.asarray(Image.alpha_composite(white, band).convert("RGB"))
+    return out
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

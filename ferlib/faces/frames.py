@@ -64,7 +64,7 @@ class Video:
         return self.read < least and self._seconds * self.fps < least
 
     def __iter__(self) -> Iterator[Frame]:
-        started, seconds = time.monotonic(), -1 / self.fps
+        started, seconds, first = time.monotonic(), -1 / self.fps, 0.0
         while True:
             with _quiet():
                 sound, picture = self._capture.read()
@@ -74,6 +74,8 @@ class Video:
                 now = time.monotonic() - started
             else:
                 now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                first = first if self.read else now  # a part of a film may begin late
+                now -= first
             # Time goes forward whatever a damaged file says.
             seconds = now if seconds < now < 1e7 else seconds + 1 / self.fps
             self.read, self._seconds = self.read + 1, seconds

@@ -8,7 +8,6 @@ What cannot be read is told and skipped. A row once written stays, whatever happ
 
 import os
 import re
-import signal
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -35,21 +34,6 @@ from ferlib.reading.words import faces_line, free_stem, printable
 
 LARGEST = 1_000_000_000  # bytes of a picture, which is read as a whole
 NAMED = 8  # of the files that failed, so many are named at the end
-
-
-@contextmanager
-def ends_like_ctrl_c() -> Iterator[None]:
-    """A `kill` and a closed terminal stop the run as Ctrl-C does: what was read is kept."""
-    kinds = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    before = {}
-    for kind in filter(None, kinds):
-        if signal.getsignal(kind) == signal.SIG_DFL:  # `nohup` ignores one of them
-            before[kind] = signal.signal(kind, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for kind, old in before.items():
-            signal.signal(kind, old)
 
 
 class Job:
@@ -81,10 +65,11 @@ class Job:
         self.moments: dict[str, array] = {}
         if timeline:
             check_figure(Path(timeline))
-        if csv and jsonl and os.path.realpath(csv) == os.path.realpath(jsonl):
-            raise FerlibError(f"--csv and --jsonl name one file, {csv}: name two")
-        self.rows: list[Lines | Table] = [Lines(jsonl)] if jsonl else []
-        self.rows += [Table(csv, fer.classes)] if csv else []
+        _check_apart({"--csv": csv, "--jsonl": jsonl, "--timeline": timeline})
+        if out and Path(out).exists() and not Path(out).is_dir():
+            raise FerlibError(f"{out} is a file, expected a folder (which need not exist yet)")
+        self.rows: list[Lines | Table] = [Table(csv, fer.classes)] if csv else []
+        self.rows += [Lines(jsonl)] if jsonl else []
 
     def run(self, words: Sequence[str], camera: str | None = None) -> dict[str, Any]:
         """Read all that the words name, then a camera until it ends; what was found.
@@ -92,7 +77,7 @@ class Job:
         photos, videos and failed: a dict for each file. Stopped by Ctrl-C or `kill`, it still
         finishes what it has, and `answer` holds that.
         """
-        with ends_like_ctrl_c():
+        with runtime.ends_like_ctrl_c():
             try:
                 names = self._expand(words)
                 some = None if len(names) > 1 else True
@@ -230,7 +215,7 @@ class Job:
         failed = self.answer["failed"]
         if not failed:
             return
-        lines = [printable(" ".join(failed[0]["message"].splitlines()))]
+        lines = [printable(failed[0]["message"].replace(".\n", ". "))]
         if len(failed) > 1:
             names = [printable(one["photo"]) for one in failed[1:]]
             more = len(names) - NAMED
@@ -238,3 +223,15 @@ class Job:
             lines.append("also not done: " + ", ".join(names[:NAMED]))
             lines[1] += f" and {more} more" if more > 0 else ""
         raise FerlibError("\n".join(lines))
+
+
+def _check_apart(named: dict[str, Any]) -> None:
+    """FerlibError where two options name one file."""
+    places: dict[str, str] = {}
+    for option, path in named.items():
+        if not path:
+            continue
+        place = os.path.realpath(path)
+        if place in places:
+            raise FerlibError(f"{places[place]} and {option} name one file, {path}: name two")
+        places[place] = option

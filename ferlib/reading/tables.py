@@ -54,14 +54,20 @@ class Table:
             self._file.add(header)
 
     def add(self, row: Row) -> None:
-        text, where = io.StringIO(), row.where()
-        rows = csv.writer(text, lineterminator="\n")
+        text, where = "", row.where()
         for face in row.faces:
             place = [where.get(name, "") for name in COLUMNS[:3]] + [getattr(face, "id", "")]
             values = [*face.box, face.confidence, face.emotion, *face.scores.values()]
-            rows.writerow(place + values)
+            text += _line(place + values)
         if row.faces:
-            self._file.add(text.getvalue())
+            self._file.add(text)
+
+
+def _line(cells: list) -> str:
+    """Ends in a line feed; csv quotes a carriage return in a name only where lines end in one."""
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 class _Appended:

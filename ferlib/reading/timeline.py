@@ -9,7 +9,7 @@ import numpy as np
 
 from ferlib import plots
 from ferlib.errors import FerlibError, need
-from ferlib.files import make_folder, whole_file
+from ferlib.files import check_place, whole_file
 from ferlib.reading.words import printable
 
 FIGURES = (".png", ".svg", ".pdf", ".jpg")
@@ -21,7 +21,7 @@ def check_figure(path: Path) -> None:
     need("matplotlib", "plots", "a timeline")
     if path.suffix.lower() not in FIGURES:
         raise FerlibError(f"{path}: expected a name that ends in {', '.join(FIGURES)}")
-    make_folder(path.parent)
+    check_place(path)
     if path.is_file() and _SIGNED not in path.read_bytes():
         raise FerlibError(f"{path} exists and is no drawing of `ferlib predict`: name another")
 

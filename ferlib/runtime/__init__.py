@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = lazily(
         "mxnet": ("ENGINES", "engine", "import_mxnet"),
         "names": ("restore_names",),
         "parallel": ("ahead",),
+        "signals": ("ends_like_ctrl_c",),
     },
 )

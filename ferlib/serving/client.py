@@ -86,8 +86,9 @@ class Client(asyncio.Protocol):
             return
         self._rest = self._rest + data if self._rest else data
         if self.phase in (Phase.WORK, Phase.TAKING):
-            self.transport.pause_reading()
-            self._paused = True
+            if len(self._rest) > self.gate.limits.head:  # up to there: paused, it sees no end
+                self.transport.pause_reading()
+                self._paused = True
         else:
             self._go_on()
 

@@ -37,8 +37,8 @@ class Exposition:
         self._gather()
 
     def _gather(self) -> None:
+        asyncio.get_running_loop().call_later(_EVERY, self._gather)  # first: files may be damaged
         gather(self._folder)
-        asyncio.get_running_loop().call_later(_EVERY, self._gather)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -87,8 +87,12 @@ def gather(folder: Path) -> None:
     dead = defaultdict(list)
     for path in folder.glob("*_[0-9]*.db"):
         kind, _, process = path.stem.rpartition("_")
-        if not psutil.pid_exists(int(process)):
+        if psutil.pid_exists(int(process)):
+            continue
+        if path.stat().st_size:
             dead[kind].append(path)
+        else:  # its worker ended as it made the file: no scrape could be answered
+            path.unlink()
     for kind, paths in dead.items():
         _add(folder / f"{kind}_{_ALL}.db", paths)
 

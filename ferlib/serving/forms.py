@@ -56,6 +56,7 @@ def _pictures(body: bytes, boundary: str, limits: Limits) -> list[bytes]:
         max_header_count=_PART_HEADERS,
         max_segment_count=_PARTS * limits.pictures,
         strict=True,
+        header_charset="latin-1",  # files' names may be in any, and are not used
     )
     found: list[bytes] = []
     part = None

@@ -40,6 +40,7 @@ def write(
     names = ["model.onnx", "net.onnx", "config.json", "example.py", "README.md"]
     names += ["LICENSE"] * _is_shipped(prefix) + ["model_int8.onnx"] * (pictures is not None)
     files = [Path(folder, name) for name in names]
+    _check_ours(Path(folder), files)
     with whole_files(*files) as partial:
         places = dict(zip(names, partial, strict=True))
         info = onnx.export(prefix, places["model.onnx"], whole=True).info
@@ -52,6 +53,16 @@ def write(
         if "LICENSE" in places:
             places["LICENSE"].write_text(licence())
     return files
+
+
+def _check_ours(folder: Path, files: list[Path]) -> None:
+    """FerlibError where somebody's own files would be written over."""
+    ours = False
+    with suppress(OSError, ValueError, AttributeError):
+        ours = json.loads((folder / "config.json").read_text()).get("model_type") == "ferlib"
+    there = [file.name for file in files if file.exists()]
+    if there and not ours:
+        raise FerlibError(f"{folder} holds another {there[0]}: name another folder, or a new one")
 
 
 def config(info: Info) -> dict[str, Any]:

@@ -20,6 +20,10 @@ def crop(name: str) -> np.ndarray:
 
 if __name__ == "__main__":
     session = onnxruntime.InferenceSession(HERE / "model.onnx")
-    rows = session.run(None, {"crops": np.stack([crop(name) for name in sys.argv[1:]])})[0]
+    try:
+        crops = np.stack([crop(name) for name in sys.argv[1:]])
+    except (OSError, ValueError) as error:  # no such file, no picture, or none named
+        sys.exit(f"example.py: {error}")
+    rows = session.run(None, {"crops": crops})[0]
     for name, row in zip(sys.argv[1:], rows, strict=True):
         print(name, CONFIG["id2label"][str(row.argmax())], f"{row.max():.3f}")

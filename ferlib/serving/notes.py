@@ -84,5 +84,8 @@ def state_file(port: int) -> Path:
 
 def noted(path: Path) -> Server | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Server(**json.loads(path.read_text()))
+        found = Server(**json.loads(path.read_text()))
+        numbers, names = (found.port, found.pid), (found.folder, found.logs)
+        if {*map(type, numbers)} == {int} and {*map(type, names)} == {str} and all(names):
+            return found
     return None

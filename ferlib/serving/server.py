@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ferlib.errors import FerlibError, need
 from ferlib.runtime.cpu import asked_threads
+from ferlib.runtime.signals import ends_like_ctrl_c
 from ferlib.serving import archive
 from ferlib.serving.gate import PICTURE
 from ferlib.serving.keeper import GRACE, METRICS, NAME
@@ -96,7 +97,7 @@ def start(
         raise FerlibError(
             f"port {port} is for the pictures: choose another for --metrics", "bad_port"
         )
-    with _reserved(port):
+    with ends_like_ctrl_c(), _reserved(port):
         if how.metrics is not None:
             _check_port(how.metrics)
         return _start(mar, port, timeout, how, java)
@@ -108,7 +109,7 @@ def archive_for(mar: str | Path | None, how: How) -> Path | None:
         return None
     if mar is None and not STORED.is_file():
         return None
-    return Path(mar or STORED)
+    return STORED if mar is None else Path(mar)
 
 
 def _start(mar, port: int, timeout: float, how: How, java: Path) -> Server:

@@ -38,10 +38,12 @@ def build(folder: str | Path | None = None, weights: str | Path | None = None) -
     (`web_runtime.files`). FerlibError where that, the net or the detector cannot be had, or the
     folder holds another page.
     """
-    folder = _place(cache_folder() / "web" if folder is None else Path(folder))
+    own, folder = folder is not None, Path(folder or cache_folder() / "web")
     weights = find_weights(NET if weights is None else weights)
     copied = sources() | {f"ort/{file.name}": file for file in web_runtime.files(_sources())}
     names = [*copied, READER, ROLL, DETECTOR, ABOUT, *LICENCES, LISTED]
+    if own:
+        _check_ours(folder, names)
     with whole_files(*(folder / name for name in names)) as partial:
         places = dict(zip(names, partial, strict=True))
         for name, file in copied.items():
@@ -53,11 +55,11 @@ def build(folder: str | Path | None = None, weights: str | Path | None = None) -
     return folder
 
 
-def _place(folder: Path) -> Path:
-    """The folder, unless it holds somebody's own page."""
-    if (folder / "index.html").exists() and not (folder / ABOUT).exists():
-        raise FerlibError(f"{folder} holds another page: name another folder, which may be new")
-    return folder
+def _check_ours(folder: Path, names: list[str]) -> None:
+    """FerlibError where somebody's own files would be written over."""
+    there = [name for name in names if (folder / name).exists()]
+    if there and not (folder / ABOUT).exists():
+        raise FerlibError(f"{folder} holds another {there[0]}: name another folder, or a new one")
 
 
 def sources() -> dict[str, Path]:

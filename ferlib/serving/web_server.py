@@ -37,12 +37,20 @@ class Handler(SimpleHTTPRequestHandler):
     """Files of one folder, with the headers that the page needs, and no lists of folders."""
 
     protocol_version = "HTTP/1.1"
+    timeout = 30  # seconds of silence, after which a connection is closed
     extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
+
+    def send_head(self) -> Any:
+        try:
+            return super().send_head()
+        except ValueError:  # a zero byte in the name
+            self.send_error(404)
+            return None
 
     def list_directory(self, path: Any) -> None:
         self.send_error(404)
@@ -67,6 +75,15 @@ def server(folder: str | Path, port: int = 0) -> Server:
     folder = Path(folder)
     if not (folder / "index.html").is_file():
         raise FerlibError(f"{folder} holds no page: `ferlib web --out {folder}` builds one")
+    return _bound(folder, port)
+
+
+def check_port(port: int) -> None:
+    """FerlibError where a server cannot have the port."""
+    _bound(Path(), port).server_close()
+
+
+def _bound(folder: Path, port: int) -> Server:
     try:
         return Server(("127.0.0.1", port), partial(Handler, directory=str(folder)))
     except PermissionError:
