@@ -490,7 +490,7 @@ def test_a_full_disk_leaves_nothing_half_written(album, tmp_path, capsys):
 
 def test_a_file_in_the_folders_place_is_a_plain_error(album, capsys):
     assert told(album, album / "crop.png", "astronaut.png") == 1
-    assert "cannot make" in capsys.readouterr().err
+    assert "is a file, expected a folder" in capsys.readouterr().err
 
 
 def test_no_picture_is_wrong_usage(capsys):
