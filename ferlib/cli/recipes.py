@@ -81,13 +81,13 @@ def for_net(args: Namespace, info: Any) -> list:
     from ferlib.data.fer2013 import Fer2013
     from ferlib.data.sources import DRAWN, open_data, shown_to
 
-    names = dict(getattr(args, "map", None) or ()) or None
-    own = getattr(args, "own_classes", False) or not set(info.classes) <= set(EMOTIONS)
+    names = dict(args.map or ()) or None
+    own = args.own_classes or not set(info.classes) <= set(EMOTIONS)
     data = open_data(DRAWN if args.sample else args.data, names, own)
     parts = [shown_to(data, split, info.classes) for split in ("train", "valid")]
     if isinstance(data, Fer2013):
         return parts
-    return _framed(parts, info.input_size, info.channels, getattr(args, "faces", "auto"))
+    return _framed(parts, info.input_size, info.channels, args.faces)
 
 
 def _framed(parts: list, size: int, channels: int, faces: str) -> list:

@@ -161,7 +161,10 @@ class Dataset:
         )
 
     def only(self, classes: tuple[str, ...]) -> "Dataset":
-        """The pictures that show one of the classes, these alone; the others are `skipped`."""
+        """The pictures that show one of the classes, these alone; the others are `skipped`.
+
+        What are votes becomes shares, float (n, K), of these classes.
+        """
         columns = [self.classes.index(name) for name in classes]
         kept = np.isin(self.truth, columns)
         away = [(self.name(row), "shows another class") for row in np.flatnonzero(~kept)]

@@ -38,8 +38,8 @@ from ferlib.errors import FerlibError, check_choice
 from ferlib.files import cache_folder, whole_file
 
 PROTOCOLS = ("fer2013new.csv", "label.csv")
-FORMS: tuple[str, ...] = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv")
-FORMS += ("train.csv", "test.csv", "fer2013/fer2013.csv")
+OWN_FORMS = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv")
+FORMS = (*OWN_FORMS, "train.csv", "test.csv", "fer2013/fer2013.csv")
 KEEPS = ("majority", "usable", "all")
 PREPARED = "fer2013.npz"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ferlib.data import forms, table
 from ferlib.data.dataset import Dataset
+from ferlib.data.fer2013 import OWN_FORMS
 from ferlib.data.gather import DEPTH, SKIP, Found, levels, pictures, subfolders, take
 from ferlib.data.labels import EMOTIONS
 from ferlib.data.naming import PARTS, Names
@@ -27,7 +28,6 @@ FORMS: dict[str, Callable[[Path], Found | None]] = {
     "ferg": forms.ferg,
     "jaffe": forms.jaffe,
 }
-FORMS_OF_FER2013 = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv")
 NAMED = ("table", "folders")  # whose classes may have any names
 KINDS = ("table", *FORMS, "folders")
 LAYOUTS = {
@@ -95,7 +95,7 @@ def shows_emotions(folder: str | Path, names: Mapping[str, str] | None = None) -
 
 
 def _nothing(folder: Path, kind: str, found: Found | None) -> FerlibError:
-    if any((folder / form).is_file() for form in FORMS_OF_FER2013):
+    if any((folder / form).is_file() for form in OWN_FORMS):
         return FerlibError(f"{folder} holds FER2013 without FER+'s votes: put fer2013new.csv there")
     what = "is a file" if folder.is_file() else "holds no pictures with an emotion"
     for path, reason in found.damaged[:1] if found else ():

@@ -70,7 +70,7 @@ def _file_bytes(path: str) -> bytes:
             return file.read()
     except (OSError, ValueError) as error:  # the latter: a zero byte in the name
         why = getattr(error, "strerror", None) or error
-        raise FerlibError(f"cannot read {path!r}: {why}", "not_readable") from None
+        raise FerlibError(f"cannot read {path}: {why}", "not_readable") from None
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from ferlib.data.images import Crops
 from ferlib.errors import FerlibError
 from ferlib.faces import roll
 from ferlib.faces.face import CROP
-from ferlib.files import recorded, whole_files
+from ferlib.files import check_free, recorded, whole_files
 from ferlib.nets.info import Info
 from ferlib.nets.places import DEFAULT_WEIGHTS, STORES, find_weights
 from ferlib.serving import onnx
@@ -40,7 +40,8 @@ def write(
     names = ["model.onnx", "net.onnx", "config.json", "example.py", "README.md"]
     names += ["LICENSE"] * _is_shipped(prefix) + ["model_int8.onnx"] * (pictures is not None)
     files = [Path(folder, name) for name in names]
-    _check_ours(Path(folder), files)
+    if not _is_ours(Path(folder)):
+        check_free(Path(folder), names)
     with whole_files(*files) as partial:
         places = dict(zip(names, partial, strict=True))
         info = onnx.export(prefix, places["model.onnx"], whole=True).info
@@ -55,14 +56,11 @@ def write(
     return files
 
 
-def _check_ours(folder: Path, files: list[Path]) -> None:
-    """FerlibError where somebody's own files would be written over."""
-    ours = False
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds what `write` wrote before."""
     with suppress(OSError, ValueError, AttributeError):
-        ours = json.loads((folder / "config.json").read_text()).get("model_type") == "ferlib"
-    there = [file.name for file in files if file.exists()]
-    if there and not ours:
-        raise FerlibError(f"{folder} holds another {there[0]}: name another folder, or a new one")
+        return json.loads((folder / "config.json").read_text()).get("model_type") == "ferlib"
+    return False
 
 
 def config(info: Info) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from ferlib.data import labels
 from ferlib.errors import FerlibError
 from ferlib.faces import roll
-from ferlib.files import cache_folder, whole_files
+from ferlib.files import cache_folder, check_free, whole_files
 from ferlib.nets.places import find_weights
 from ferlib.runtime.onnx import Model
 from ferlib.serving import hub, onnx, web_runtime
@@ -42,8 +42,8 @@ def build(folder: str | Path | None = None, weights: str | Path | None = None) -
     weights = find_weights(NET if weights is None else weights)
     copied = sources() | {f"ort/{file.name}": file for file in web_runtime.files(_sources())}
     names = [*copied, READER, ROLL, DETECTOR, ABOUT, *LICENCES, LISTED]
-    if own:
-        _check_ours(folder, names)
+    if own and not (folder / ABOUT).exists():
+        check_free(folder, names)
     with whole_files(*(folder / name for name in names)) as partial:
         places = dict(zip(names, partial, strict=True))
         for name, file in copied.items():
@@ -53,13 +53,6 @@ def build(folder: str | Path | None = None, weights: str | Path | None = None) -
         _write_licences(places)
         places[LISTED].write_text(_listed(places))
     return folder
-
-
-def _check_ours(folder: Path, names: list[str]) -> None:
-    """FerlibError where somebody's own files would be written over."""
-    there = [name for name in names if (folder / name).exists()]
-    if there and not (folder / ABOUT).exists():
-        raise FerlibError(f"{folder} holds another {there[0]}: name another folder, or a new one")
 
 
 def sources() -> dict[str, Path]:
