@@ -673,6 +673,7 @@ TWO = np.zeros((2, 3, 3), np.uint8)
     (TWO, np.array([0, 3]), PETS, "numbers from 0 to 2, -1 for none"),
     (TWO, np.array([0, -2]), PETS, "numbers from 0 to 2"),
     (TWO, np.array([[0, 1, 0], [0, np.nan, 1]]), PETS, "shares of classes are numbers from 0 on"),
+    (TWO, np.full((2, 10), -1), EMOTIONS, "votes of classes are numbers from 0 on"),
     (TWO, np.zeros(2, int), ("cat", "cat"), "two classes have one name: cat, cat"),
 ])  # fmt: skip
 def test_what_no_net_could_learn_from_is_told(shown, labels, classes, said):
@@ -805,6 +806,8 @@ def test_what_is_said_to_be_a_face_is_not_searched(tmp_path):
     assert framed(found, 48, 1, "crop", never) is found
     crops = Dataset(np.zeros((2, 48, 48), np.uint8), np.zeros(2, int))
     assert framed(crops, 48, 1, "auto", never) is crops
+    nothing = Dataset(crops.pictures[:0], np.zeros(0, int))
+    assert framed(nothing, 48, 1, "find", never) is nothing
     with pytest.raises(FerlibError, match=r"'guess'.*crop"):
         framed(found, 48, 1, "guess")
 

@@ -247,8 +247,8 @@ def _check_labels(data: Dataset) -> None:
     whole = np.issubdtype(given.dtype, np.integer)
     if data.kind == "class" and not (whole and given.min() >= -1 and given.max() < len(classes)):
         raise FerlibError(f"classes are told by numbers from 0 to {len(classes) - 1}, -1 for none")
-    if data.kind == "shares" and not (given >= 0).all():  # also refuses nan
-        raise FerlibError("shares of classes are numbers from 0 on")
+    if data.kind != "class" and not (given >= 0).all():  # also refuses nan
+        raise FerlibError(f"{data.kind} of classes are numbers from 0 on")
 
 
 def _told(given: Any) -> str:

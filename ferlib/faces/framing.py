@@ -41,6 +41,8 @@ def framed(
     Pictures without a face are left out, and told in `skipped`. FerlibError when none has one.
     """
     check_choice("way to faces", faces, FACES)
+    if not len(data):
+        return data
     if faces == "crop" or (
         isinstance(data.pictures, np.ndarray) and is_crop(data.pictures[0], faces)
     ):
