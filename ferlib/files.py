@@ -8,6 +8,8 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from uuid import uuid4
 
 import numpy as np
 
@@ -25,22 +27,28 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_files(*paths) -> Iterator[list[Path]]:
     """Where to write files that get their names, in this order, once all of them are whole.
 
-    The places lie beside the files and end as they do. Folders are made where there are none. What
+    The places lie beside the files and end as they do. The last of several files is missing while
+    the others are exchanged. Folders are made where there are none. What
     goes wrong, Ctrl-C included, leaves nothing new: neither half a file nor an empty folder.
     Raises FerlibError, with `code` not_written, when the disk is full, the place not writable, or
     something there that is no ordinary file.
     """
     places = [_replaceable(path) for path in paths]
-    partial = [place.with_name(f".{os.getpid()}.{place.name}") for place in places]
+    mine = f".{os.getpid()}.{uuid4().hex[:8]}."  # a process can have many threads
+    partial = [place.with_name(mine + place.name) for place in places]
     made: list[Path] = []
     try:
         for place in places:
             made += make_folder(place.parent)
             _sweep(place)
         yield partial
-        for source, target in zip(partial, places, strict=True):
+        for source, place in zip(partial, places, strict=True):
             _to_disk(source)
-            os.replace(source, _replaceable(target))
+            _replaceable(place)
+        for last in places[1:][-1:]:  # so that old and new files are never taken for one whole
+            last.unlink(missing_ok=True)
+        for source, target in zip(partial, places, strict=True):
+            os.replace(source, target)
     except BaseException as error:
         for path in partial:
             with contextlib.suppress(OSError):
@@ -168,6 +176,12 @@ def fingerprint(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
+
+
+def version_of(*modules: ModuleType) -> str:
+    """16 hexadecimal digits that tell the modules' code from an older or younger one's."""
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
+    return hashlib.sha256(code).hexdigest()[:16]
 
 
 def commit() -> str:

@@ -11,13 +11,14 @@ import sys
 import zipfile
 from argparse import Namespace
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from command import ferlib, mistake, no_file_larger_than
 from common import ROOT, astronaut, encoded, tiny_weights
 from model_archiver.model_packaging_utils import ModelExportUtils
 
-from ferlib import nets
+from ferlib import files, nets
 from ferlib.errors import FerlibError
 from ferlib.faces.roll import Upright
 from ferlib.nets.places import int8_file, weight_files
@@ -142,9 +143,10 @@ def test_a_failed_write_leaves_no_folder_that_it_made(weights, tmp_path):
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
-def test_a_full_disk_is_called_that(weights, tmp_path):
+def test_a_full_disk_is_called_that(weights, tmp_path, monkeypatch):
     """The temporary file leads to /dev/full, whose every write says that the disk is full."""
-    (tmp_path / f".{os.getpid()}.fer.mar").symlink_to("/dev/full")
+    monkeypatch.setattr(files, "uuid4", lambda: UUID(int=0))
+    (tmp_path / f".{os.getpid()}.{'0' * 8}.fer.mar").symlink_to("/dev/full")
     said = failed_to_pack(weights, tmp_path / "fer.mar")
     assert "the disk is full" in said and "another place" in said
     assert not list(tmp_path.iterdir())

@@ -440,7 +440,15 @@ def stems(found) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [("train", "valid", "test"), ("Training", "val", "PrivateTest"), ("x", "dev", "test")]
+    "words",
+    [
+        ("train", "valid", "test"),
+        ("Training", "val", "PrivateTest"),
+        ("x", "dev", "test"),
+        ("Trainset", "valid_set", "Testset"),
+        ("train/images", "val/images", "test/images"),
+        ("my test/train", "my test/valid", "my test/other"),
+    ],
 )
 def test_splits_by_the_names_of_their_folders(tmp_path, words):
     """What says nothing is to learn from."""

@@ -161,6 +161,12 @@ def test_erasing_paints_rectangles_of_the_stated_size_in_the_stated_share():
 # ---------------------------------------------------------------- people's pictures
 
 
+def test_floats_from_0_to_1_are_not_black():
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, axis=0)
+    shown = [images.read_picture(encoded(scaled, "TIFF")) for scaled in (ramp, 255 * ramp)]
+    assert np.array_equal(*shown) and shown[0].max() == 255
+
+
 def test_sixteen_bit_palette_cmyk_and_alpha_are_read():
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     deep = images.read_picture(encoded(ramp))

@@ -1,6 +1,7 @@
 """The networks, what they declare, their three files, their graphs."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -380,6 +381,7 @@ DAMAGED = {
     "network in a list": {"network": ["vgg-tiny"]},
     "network null": {"network": None},
     "features a number": {"features": 3},
+    "pictures without end": {"input_size": 60_000},
     "features of numbers": {"features": [3]},
     "trained a list": {"trained": [1]},
     "trained something else": {"trained": {"colour": "red"}},
@@ -455,6 +457,34 @@ def test_damaged_parameters_are_refused(copied, content):
     path = weight_files(copied)[1]
     path.write_bytes(path.read_bytes()[:5000] if content is None else content)
     with pytest.raises(FerlibError, match="do not hold the same net"):
+        nets.load(copied)
+
+
+def test_an_output_that_no_layer_has_is_refused(copied):
+    """MXNet itself would crash on it."""
+    path = weight_files(copied)[0]
+    graph = json.loads(path.read_text())
+    first = next(node for node in graph["nodes"] if node["op"] == "Activation")
+    first["inputs"][0][1] = 77
+    path.write_text(json.dumps(graph))
+    with pytest.raises(FerlibError, match="do not hold the same net"):
+        nets.load(copied)
+
+
+def test_old_and_new_files_are_never_taken_for_one_net(copied, monkeypatch):
+    """Ctrl-C after two of the three new files have their names."""
+    renamed, replaced = [], os.replace
+
+    def stopped(*places):
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        renamed.append(places)
+        replaced(*places)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        nets.save(nets.create("vgg-tiny", seed=9), copied, INFO)
+    with pytest.raises(FerlibError, match=r"\.json is missing"):
         nets.load(copied)
 
 

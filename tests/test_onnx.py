@@ -421,11 +421,16 @@ def test_a_file_is_not_for_mxnet_nor_in_another_precision(tiny, tmp_path):
         Recognizer(tiny, engine="tensorflow")
 
 
-@pytest.mark.parametrize("change", ["symbol", "params", "cut"])
+@pytest.mark.parametrize("change", ["symbol", "nested", "params", "cut"])
 def test_damaged_files_of_a_net_are_named(copied, change):
     symbol, params, _ = weight_files(copied)
     if change == "symbol":
         symbol.write_text(symbol.read_text()[:-20])
+    if change == "nested":
+        graph = json.loads(symbol.read_text())
+        first = next(node for node in graph["nodes"] if node["op"] == "Convolution")
+        first["attrs"]["kernel"] = "-" * 10**5 + "1"
+        symbol.write_text(json.dumps(graph))
     if change == "params":
         nets.save(nets.create("roll"), copied.with_name("other"), Info.of(nets.find("roll")))
         shutil.copy(weight_files(copied.with_name("other"))[1], params)

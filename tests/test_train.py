@@ -120,6 +120,12 @@ def test_rates_of_each_schedule_by_hand(schedule, warmup, wanted):
     assert found == pytest.approx(wanted, abs=2e-6)
 
 
+def test_a_small_rate_falls_as_a_large_one_does():
+    large, small = (training.Recipe(lr=lr) for lr in (0.4, 4e-7))
+    for step in range(0, 1000, 50):
+        assert small.rate(step, 1000) == pytest.approx(1e-6 * large.rate(step, 1000), rel=1e-4)
+
+
 def momentum(slopes):
     held = 0
     for slope in slopes:

@@ -17,7 +17,7 @@ import optuna
 import pytest
 from command import ferlib, mistake, no_file_larger_than
 
-from ferlib import errors, plots, runtime, training
+from ferlib import errors, nets, plots, runtime, training
 from ferlib.data import fer2013, labels, sample
 from ferlib.data.augment import NONE
 from ferlib.errors import FerlibError
@@ -149,6 +149,10 @@ def test_a_recipe_comes_back_from_its_file(tmp_path):
         ({"recipe": {"grow": [0.5, 0.7]}}, "grow: expected a list of pairs of shares"),
         ({"recipe": {"augmentation": {"erase": "x"}}}, "erase: expected a number, not 'x'"),
         ({"recipe": {"augmentation": {"erase_side": [0.1]}}}, "erase_side: expected a pair"),
+        (
+            {"recipe": {"augmentation": {"erase_side": [0.5, 0.2]}}},
+            "erase_side 0.5 to 0.2: expected the smaller share first",
+        ),
         ({"recipe": {"optimiser": "lamb"}}, "best.json: unknown optimiser 'lamb'"),
     ],
 )
@@ -348,6 +352,18 @@ def test_another_search_is_refused(searched, drawn):
         with pytest.raises(FerlibError, match=told):
             tune(splits, folder, 12, **how)
     assert (folder / "study.db").read_bytes() == before
+
+
+def test_a_search_does_not_go_on_from_other_weights(drawn, tmp_path):
+    for name in ("first", "second"):
+        seed, info = len(name), nets.Info.of(nets.find("vgg-tiny"))
+        nets.save(nets.create("vgg-tiny", seed=seed), tmp_path / name / "net", info)
+    begun = replace(QUICK, epochs=1, start=str(tmp_path / "first" / "net"))
+    tune(drawn, tmp_path / "search", 1, recipe=begun)
+    (tmp_path / "first").rename(tmp_path / "old")
+    (tmp_path / "second").rename(tmp_path / "first")
+    with pytest.raises(FerlibError, match="another start or teacher"):
+        tune(drawn, tmp_path / "search", 2, recipe=begun)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 from ferlib.cli import recipes
 from ferlib.cli.arguments import add_command, amount, number
 from ferlib.errors import need
-from ferlib.files import check_place, check_text, whole_file
+from ferlib.files import check_free, check_place, check_text, whole_file
 
 WRITTEN = ("trials.csv", "best.json", "history.png", "settings.png", "importances.png")
 EPOCHS = 8  # of a trial: enough to tell settings apart, few enough for many trials
@@ -28,6 +28,8 @@ def tune(args: Namespace) -> dict:
     folder = Path(args.out)
     check_text(folder)
     check_place(*(folder / name for name in WRITTEN))
+    if not (folder / "study.db").exists():
+        check_free(folder, WRITTEN)
     network = recipe.network()
     splits = recipes.splits(args, network.size, network.channels)
     found = training.tune(

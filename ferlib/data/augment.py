@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ferlib.errors import FerlibError
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -18,6 +20,11 @@ class Augmentation:
     erase: float = 0.2  # chance that a rectangle is painted over
     erase_side: tuple[float, float] = (0.12, 0.32)  # of the side
     wear: float = 0.3  # chance that a picture is made worse, in one of the ways of WEAR
+
+    def __post_init__(self):
+        low, high = self.erase_side
+        if not 0 < low <= high <= 1:
+            raise FerlibError(f"erase_side {low} to {high}: expected the smaller share first")
 
 
 NONE = Augmentation(rotation=0, shift=0, scale=1, shear=0, flip=0, erase=0, wear=0)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlib.data import cartoon, sample
+from ferlib.data import cartoon, published, sample
 from ferlib.data.dataset import SPLITS, Dataset
 from ferlib.data.labels import OWN, SEVEN, majority, softened, usable
 from ferlib.data.published import (
@@ -35,7 +35,7 @@ from ferlib.data.published import (
     read_pictures,
 )
 from ferlib.errors import FerlibError, check_choice
-from ferlib.files import cache_folder, whole_file
+from ferlib.files import cache_folder, version_of, whole_file
 
 PROTOCOLS = ("fer2013new.csv", "label.csv")
 OWN_FORMS = ("fer2013.csv", "fer2013.tar.gz", "fer2013.tar", "icml_face_data.csv")
@@ -318,6 +318,7 @@ def _load_published(folder: Path, fer2013: Path, ferplus: Path) -> Fer2013:
     sources = [*_with_sibling(fer2013), folder / "fer2013new.csv", *labels]
     stats = [(str(path), path.stat()) for path in sources]
     key = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    key += version_of(published)
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     cached = cache_folder() / f"fer2013-{place}.npz"
     try:
@@ -340,9 +341,7 @@ def _keep(path: Path, data: Fer2013, key: str, otherwise: str) -> None:
 
 def sample_data() -> Fer2013:
     """`ferlib.data.sample`'s drawn faces, drawn once and kept in the user's cache folder."""
-    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (sample, cartoon))
-    version = hashlib.sha256(code).hexdigest()[:16]
-    kept = cache_folder() / f"sample-{version}.npz"
+    kept = cache_folder() / f"sample-{version_of(sample, cartoon)}.npz"
     try:
         data = _load_npz(kept)
     except Exception:  # not drawn yet

@@ -114,15 +114,18 @@ def _plain(folder: Path, names: Names) -> Found:
     names.check_used([sub.name for sub in inside], f"{folder} has no folder")
     found = Found("folders", names.classes or ())
     for sub in inside:
-        take(found, sub, names[sub.name], 0 if sub.parent == folder else _part(sub.parent.name))
+        take(found, sub, names[sub.name], _part(sub.relative_to(folder).parts[:-1]))
     stray = [file for place in around for file in pictures(place, found)]
     found.skipped += [(str(file), "in no class's folder") for file in stray]
     return found
 
 
-def _part(name: str) -> int:
-    """The split that a folder's name tells, index into SPLITS; what says none is to learn from."""
-    words = re.split(r"[^a-z]+", name.lower())
+def _part(passed: Sequence[str]) -> int:
+    """The split that the names of folders tell, index into SPLITS, the innermost first.
+
+    What says none is to learn from.
+    """
+    words = [word for name in passed[::-1] for word in re.split(r"[^a-z]+|set\b", name.lower())]
     return next((PARTS[word] for word in words if word in PARTS), 0)
 
 

@@ -129,7 +129,10 @@ def _bands(height: int) -> Iterator[slice]:
 
 
 def _eight_bits(deep: np.ndarray) -> np.ndarray:
-    scale = 255 / 65535 if deep.max(initial=0) > 255 else 1
+    most = deep.max(initial=0)
+    scale = 255 / 65535 if most > 255 else 1
+    if deep.dtype.kind == "f" and most <= 1:  # as scientists keep them
+        scale = 255
     out = np.empty(deep.shape, np.uint8)
     for rows in _bands(len(deep)):
         out[rows] = (deep[rows].astype(np.float64) * scale).clip(0, 255).round()

@@ -107,6 +107,7 @@ class Info:
 
 _NAMES = [one.name for one in fields(Info)]
 _TUPLES = ("classes", "features", "bias", "shares", "prior")
+LARGEST = 512  # pixels: a far larger picture would take all memory before anything is refused
 # By what is wrong with the JSON, such as nesting without end, or a number too long for a float.
 _WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -126,7 +127,7 @@ def _check(info: Info) -> None:
         and len(set(info.classes)) == len(info.classes) > 1
         and info.normalise in NORMALISATIONS
         and type(info.input_size) is int  # True is an int as well
-        and info.input_size > 0
+        and 0 < info.input_size <= LARGEST
         and info.side in (None, info.input_size)
         and info.channels in (1, 3)
         and 0 < float(info.temperature) < inf

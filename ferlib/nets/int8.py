@@ -10,6 +10,7 @@ So do products of maps: MXNet 1.9.1 has them in eight bits for numbers with a si
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,22 @@ import numpy as np
 
 from ferlib import runtime
 from ferlib.errors import FerlibError
-from ferlib.nets.places import int8_file, weight_files
+from ferlib.nets.places import damaged, int8_file, weight_files
 
 mx = runtime.import_mxnet()
 from mxnet.contrib import quantization  # noqa: E402  (after import_mxnet has prepared it)
 
 
 def original(prefix: str | Path):
-    """A stored net's graph as it was trained."""
-    return mx.sym.load_json(weight_files(prefix)[0].read_text())
+    """A stored net's graph as it was trained; FerlibError where MXNet would crash on it."""
+    symbol = mx.sym.load_json(weight_files(prefix)[0].read_text())
+    nodes = json.loads(symbol.tojson())["nodes"]
+    used = {(nodes[at]["name"], output) for node in nodes for at, output, *_ in node["inputs"]}
+    beyond = {one for one in used if one[1]}  # most layers have one output, number 0
+    outputs = Counter(one.name for one in symbol.get_internals()) if beyond else Counter()
+    if any(output >= outputs[name] for name, output in beyond):
+        raise damaged(prefix)
+    return symbol
 
 
 def graph(prefix: str | Path):

@@ -65,7 +65,7 @@ def _convert(g: Graph, symbol: dict, prefix: str | Path) -> None:
         g.node("Identity", names[last][output], name=LOGITS)
     except Unsupported as error:
         raise FerlibError(f"{prefix}-symbol.json: {error}", "unsupported_operator") from None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, MemoryError, RecursionError):
         raise damaged(prefix) from None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ferlib.errors import FerlibError
 from ferlib.files import check_place, is_text
+from ferlib.nets.info import Info
 
 DEFAULT_WEIGHTS = "ferplus"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -89,3 +90,6 @@ def check_prefix(prefix: str | Path) -> None:
     if not Path(text).name or text.endswith(("/", os.sep)) or not is_text(text) or is_onnx(text):
         raise FerlibError(f"cannot write {text!r}: expected a prefix such as runs/mine/net")
     check_place(*weight_files(prefix))
+    known = weight_files(prefix)[2]
+    if known.is_file():
+        Info.read(known)  # else it is somebody's own file

@@ -35,7 +35,7 @@ def save(net: Any, prefix: str | Path, info: Info) -> None:
         if info.network in names() and info.input_size != find(info.network).size:
             info = replace(info, side=info.input_size)
         info.write(info_file)
-        int8_file(prefix).unlink(missing_ok=True)  # made for the weights that go
+    int8_file(prefix).unlink(missing_ok=True)  # made for the weights that go
 
 
 def _stored(net, symbol) -> dict:

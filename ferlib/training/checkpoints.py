@@ -14,7 +14,7 @@ from typing import Any
 
 from ferlib import runtime
 from ferlib.errors import FerlibError
-from ferlib.files import check_text, make_folder, not_written, whole_file
+from ferlib.files import check_free, check_text, make_folder, not_written, whole_file
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
@@ -26,9 +26,12 @@ DAMAGE = (
 )
 
 
+LOG = "log.csv"
+
+
 def keep(run: Any, folder: Path) -> None:
     """Write a whole checkpoint beside the last one, rename it, then drop the last one."""
-    final, partial = folder / f"epoch-{len(run.log):04d}", folder / "partial"
+    final, partial = folder / f"epoch-{len(run.log):04d}", folder / ".partial"
     try:
         _write_checkpoint(run, partial)
         os.replace(partial, final)
@@ -38,10 +41,15 @@ def keep(run: Any, folder: Path) -> None:
         raise FerlibError(f"cannot write {folder}: is the disk full?", "not_written") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for old in folder.glob("epoch-*"):
+    for old in _kept(folder):
         if old != final:
             shutil.rmtree(old, ignore_errors=True)
-    _write_log(run.log, folder / "log.csv")
+    _write_log(run.log, folder / LOG)
+
+
+def _kept(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest last; whatever else lies there is somebody's own."""
+    return sorted(state.parent for state in folder.glob("epoch-[0-9]*/state.json"))
 
 
 def _write_checkpoint(run: Any, folder: Path) -> None:
@@ -57,11 +65,15 @@ def _write_checkpoint(run: Any, folder: Path) -> None:
 
 
 def resume(run: Any, folder: Path) -> bool:
-    """Take up the newest checkpoint in `folder`, if there is one, and only of the same run."""
-    kept = sorted(folder.glob("epoch-*/state.json"))
+    """Take up the newest checkpoint in `folder`, if there is one, and only of the same run.
+
+    FerlibError where there is none and the log would be written over somebody's own.
+    """
+    kept = _kept(folder)
     if not kept:
+        check_free(folder, [LOG])
         return False
-    newest = kept[-1].parent
+    newest = kept[-1]
     with _damage_told(newest):
         state = json.loads((newest / "state.json").read_text())
         identity, log = dict(state["identity"]), list(state["log"])
@@ -69,7 +81,7 @@ def resume(run: Any, folder: Path) -> bool:
     with _damage_told(newest):
         _load(run, newest)
     run.log = log
-    _write_log(run.log, folder / "log.csv")
+    _write_log(run.log, folder / LOG)
     return True
 
 

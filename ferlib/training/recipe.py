@@ -9,6 +9,7 @@ from ferlib.data.images import NORMALISATIONS
 from ferlib.data.labels import SCHEMES
 from ferlib.errors import FerlibError, check_choice
 from ferlib.nets import imagenet, registry
+from ferlib.nets.info import LARGEST
 from ferlib.nets.places import find_weights
 
 mx = runtime.import_mxnet()
@@ -71,8 +72,8 @@ class Recipe:
             check_choice("normalisation", self.normalise, NORMALISATIONS)
         if self.channels not in (0, 1, 3):
             raise FerlibError(f"{self.channels} channels: expected 1 (gray) or 3 (RGB)")
-        if self.side and not 24 <= self.side <= 512:
-            raise FerlibError(f"pictures of {self.side} pixels: expected 24 to 512")
+        if self.side and not 24 <= self.side <= LARGEST:
+            raise FerlibError(f"pictures of {self.side} pixels: expected 24 to {LARGEST}")
         if self.teacher and self.scheme == "multi-target":
             raise FerlibError(
                 "the scheme multi-target accepts some emotions whole, a teacher gives each a "
@@ -160,7 +161,8 @@ class Recipe:
         made = {"cosine": mx.lr_scheduler.CosineScheduler, "linear": mx.lr_scheduler.PolyScheduler}
         power = {"pwr": 1} if self.schedule == "linear" else {}
         how = {"base_lr": self.lr, "final_lr": 0.0, "warmup_steps": warmup}
-        return round(float(made[self.schedule](steps, **how, **power)(step)), 6)
+        rate = made[self.schedule](steps, **how, **power)(step)
+        return float(f"{rate:.6g}")  # six digits are enough for the log
 
     def optimiser_settings(self) -> dict[str, float]:
         """What the optimiser is made with."""

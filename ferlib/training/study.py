@@ -219,7 +219,9 @@ def _check_same(folder: Path, mine: dict, theirs: dict) -> None:
     default = json.loads(json.dumps(asdict(Recipe())))
     then = default | theirs.get("recipe", {})  # what is younger than it had its default in it
     differs = [key for key in mine["recipe"] if mine["recipe"][key] != then.get(key)]
+    theirs = {"weights": mine["weights"]} | theirs  # what is older than that is taken on trust
     differs += [key for key in ("figure", "data", "classes") if mine[key] != theirs.get(key)]
+    differs += ["start or teacher"] if mine["weights"] != theirs["weights"] else []
     ours, others = mine["space"], theirs.get("space", {})
     names = sorted(name for name in ours | others if ours.get(name) != others.get(name))
     differs += [f"space ({', '.join(names)})"] if names else []

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ferlib import files, runtime
 from ferlib.errors import FerlibError
-from ferlib.nets import store
+from ferlib.nets import imagenet, store
 from ferlib.nets.answer import predict, softmax
 from ferlib.nets.info import Info
 from ferlib.nets.places import int8_file, stored_files
@@ -36,9 +36,9 @@ def answers(run: Any, pictures: Any, progress: bool) -> np.ndarray | None:
         _check_classes(info, prefix, run.classes)
     if not isinstance(pictures, np.ndarray):  # too many to be kept in memory
         return _mean_answers(nets, pictures, progress)
-    weights = _bytes(file for each in recipe.teacher for file in stored_files(each)[:2])
-    kept = files.cache_folder() / f"teacher-{files.fingerprint(pictures, *weights)}.npy"
-    with suppress(OSError, ValueError):  # not kept yet, or damaged
+    known = _bytes(file for each in recipe.teacher for file in stored_files(each))
+    kept = files.cache_folder() / f"teacher-{files.fingerprint(pictures, *known)}.npy"
+    with suppress(Exception):  # not kept yet, or damaged
         return np.load(kept)
     found = _mean_answers(nets, pictures, progress)
     with suppress(FerlibError), files.whole_file(kept) as partial:
@@ -71,6 +71,13 @@ def taught_by(recipe: Recipe, ctx: Any) -> str:
         used += stored_files(prefix)[:2]  # not the JSON: bias and temperature are left out
         if recipe.teacher_views and store.fastest(prefix, ctx) == "int8":
             used.append(int8_file(prefix))
+    return files.fingerprint(*_bytes(used)) if used else ""
+
+
+def weights(recipe: Recipe) -> str:
+    """A fingerprint of the nets that a recipe begins with and learns from, "" without any."""
+    start = [recipe.start] if recipe.start not in ("", imagenet.START) else []
+    used = [file for prefix in (*start, *recipe.teacher) for file in stored_files(prefix)]
     return files.fingerprint(*_bytes(used)) if used else ""
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from ferlib.data.dataset import Dataset, fingerprint
 from ferlib.errors import FerlibError, check_choice, need
-from ferlib.training import checkpoints, settings, study
+from ferlib.training import checkpoints, settings, study, teachers
 from ferlib.training.callbacks import Callback, Row
 from ferlib.training.loop import Diverged, fit
 from ferlib.training.recipe import Recipe
@@ -141,6 +141,7 @@ def _identity(learn, valid, recipe: Recipe, ranges: Space, figure: str) -> dict[
     shape = recipe.network().size, recipe.network().channels
     prints = [fingerprint(data, data.array(*shape)) for data in (learn, valid)]
     known = {"recipe": asdict(recipe.placed()), "space": ranges, "figure": figure}
+    known["weights"] = teachers.weights(recipe.placed())
     known |= {"data": " ".join(prints), "classes": learn.classes}
     return json.loads(json.dumps(known))
 
