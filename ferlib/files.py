@@ -45,8 +45,8 @@ def whole_files(*paths) -> Iterator[list[Path]]:
         for source, place in zip(partial, places, strict=True):
             _to_disk(source)
             _replaceable(place)
-        for last in places[1:][-1:]:  # so that old and new files are never taken for one whole
-            last.unlink(missing_ok=True)
+        if len(places) > 1:  # so that old and new files are never taken for one whole
+            places[-1].unlink(missing_ok=True)
         for source, target in zip(partial, places, strict=True):
             os.replace(source, target)
     except BaseException as error:
