@@ -28,8 +28,8 @@ def whole_files(*paths) -> Iterator[list[Path]]:
     """Where to write files that get their names, in this order, once all of them are whole.
 
     The places lie beside the files and end as they do. The last of several files is missing while
-    the others are exchanged. Folders are made where there are none. What
-    goes wrong, Ctrl-C included, leaves nothing new: neither half a file nor an empty folder.
+    the others are exchanged. Folders are made where there are none. What goes wrong, Ctrl-C
+    included, leaves nothing new: neither half a file nor an empty folder.
     Raises FerlibError, with `code` not_written, when the disk is full, the place not writable, or
     something there that is no ordinary file.
     """
@@ -42,13 +42,7 @@ def whole_files(*paths) -> Iterator[list[Path]]:
             made += make_folder(place.parent)
             _sweep(place)
         yield partial
-        for source, place in zip(partial, places, strict=True):
-            _to_disk(source)
-            _replaceable(place)
-        if len(places) > 1:  # so that old and new files are never taken for one whole
-            places[-1].unlink(missing_ok=True)
-        for source, target in zip(partial, places, strict=True):
-            os.replace(source, target)
+        _exchange(partial, places)
     except BaseException as error:
         for path in partial:
             with contextlib.suppress(OSError):
@@ -59,6 +53,17 @@ def whole_files(*paths) -> Iterator[list[Path]]:
         if isinstance(error, OSError):
             raise not_written(places[0], error) from None
         raise
+
+
+def _exchange(partial: list[Path], places: list[Path]) -> None:
+    """Whole files take their places; old and new ones are never taken for one whole."""
+    for source, place in zip(partial, places, strict=True):
+        _to_disk(source)
+        _replaceable(place)
+    if len(places) > 1:
+        places[-1].unlink(missing_ok=True)
+    for source, place in zip(partial, places, strict=True):
+        os.replace(source, place)
 
 
 def _replaceable(path: str | Path) -> Path:
