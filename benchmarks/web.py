@@ -214,7 +214,8 @@ def main() -> None:
             report["first_answer_s"] = {"median": statistics.median(spans), "all": spans}
             with browser.chromium(driver) as opened:
                 report["apart"] = apart(opened.new_page(), address)
-    write("web", {"conditions": known} | report)
+    kept = {"memory": result("web")["memory"]}  # of `--film`, which has conditions of its own
+    write("web", {"conditions": known} | report | kept)
 
 
 if __name__ == "__main__":

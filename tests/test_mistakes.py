@@ -360,11 +360,13 @@ def test_an_odd_note_is_no_server(note, tmp_path):
 
 
 def test_a_zero_byte_in_an_address_is_not_found(tmp_path):
-    (tmp_path / "index.html").write_text("page")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "about.json").write_text('{"runtime": {}}')
+    (tmp_path / "files.js").write_text('self.FILES = ["./"];\n')
     with web_server.server(tmp_path) as one:
         threading.Thread(target=one.serve_forever, daemon=True).start()
         with socket.create_connection(("127.0.0.1", one.server_port), 5) as connection:
-            connection.sendall(b"GET /%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert connection.makefile("rb").readline().split()[1] == b"404"
         one.shutdown()
 

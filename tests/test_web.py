@@ -317,6 +317,97 @@ def test_without_a_camera_the_page_goes_on(driver, address, fault):
         assert page.is_hidden("#alert")
 
 
+COUNTED = """() => {
+  globalThis.streams = [];
+  const given = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = await given(wanted);
+    streams.push(stream);
+    return stream;
+  };
+}"""
+FILMING = (
+    "streams.flatMap((one) => one.getTracks()).filter((one) => one.readyState === 'live').length"
+)
+
+
+def test_no_camera_is_left_filming(driver, address):
+    """Two quick presses, a picture while one starts, one that is unplugged."""
+    flags = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream=device-count=2")
+    with browser.chromium(driver, *flags) as opened, watched(opened, address) as page:
+        browser.opened(page, address)
+        page.evaluate(COUNTED)
+        page.focus("#camera")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#turn:visible")
+        assert page.evaluate("document.activeElement.id") == "camera"
+        page.evaluate("turn.click(), turn.click()")
+        page.wait_for_selector('[data-state="camera"] #turn[aria-disabled="false"]')
+        first, second = page.evaluate("streams.map((one) => one.getTracks()[0].getSettings())")[:2]
+        assert first["deviceId"] != second["deviceId"] and page.evaluate(FILMING) == 1
+        page.click("#camera")
+        assert page.evaluate(FILMING) == 0
+        page.evaluate("camera.click()")
+        assert browser.read(page, "a.png", encoded(part())) and page.evaluate(FILMING) == 0
+        assert page.get_attribute("body", "data-state") == "picture"
+        page.click("#camera")
+        page.wait_for_selector('[data-state="camera"]')
+        page.evaluate("streams.at(-1).getTracks()[0].dispatchEvent(new Event('ended'))")
+        assert "The camera has gone" in page.inner_text("#alert")
+        assert page.evaluate(FILMING) == 0
+
+
+def test_the_last_minute_is_of_who_was_there_longest(page):
+    code = """async (classes) => {
+      const { Timeline } = await import("./js/timeline.js");
+      const canvas = document.createElement("canvas");
+      document.body.append(canvas);
+      const drawn = new Timeline(canvas, classes, {});
+      const told = [];
+      CanvasRenderingContext2D.prototype.fillText = (text) => told.push(text);
+      const scores = Object.fromEntries(classes.map((name) => [name, 0]));
+      const face = (id) => ({ id, scores, emotion: classes[0] });
+      for (let k = 0; k < 60; k += 1) {
+        drawn.add([face(1), ...(k % 15 < 3 ? [face(2 + Math.floor(k / 15))] : [])], k / 5);
+      }
+      told.length = 0;
+      drawn.draw();
+      canvas.remove();
+      delete CanvasRenderingContext2D.prototype.fillText;
+      return told;
+    }"""
+    with_all = page.evaluate(code, list(EMOTIONS))
+    assert with_all[0] == "Face 1" and len(with_all) == 3
+
+
+DROP = """([bytes, names]) => {
+  const data = new DataTransfer();
+  for (const name of names) {
+    data.items.add(new File([Uint8Array.from(bytes)], name, { type: "image/png" }));
+  }
+  document.dispatchEvent(
+    new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_what_is_dropped_too_early_is_read_later(one, address):
+    data = list(encoded(part()))
+    with watched(one, address, service_workers="block") as page:
+        page.context.route("**/models/about.json", lambda route: held.append(route))
+        held: list = []
+        page.goto(address)
+        until(lambda: page.evaluate("1") and held)
+        page.evaluate(DROP, [data, ["early.png"]])
+        held[0].continue_()
+        page.wait_for_selector('[data-read="early.png"] .face', timeout=60_000)
+        page.evaluate(DROP, [data, ["first.png", "second.png"]])
+        page.wait_for_selector('[data-read="first.png"] .face')
+        assert "first of 2 pictures" in page.inner_text("#alert")
+        assert page.inner_text("#heard").startswith("first.png: Face 1: ")
+        page.click("#clear")
+        assert page.evaluate("document.activeElement.id") == "faces-title"
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
@@ -333,29 +424,40 @@ def test_what_is_no_picture_is_told(page):
     assert len(browser.read(page, "b.png", encoded(astronaut()))) == 1
 
 
-@pytest.mark.parametrize("fault", ["missing", "cut", "damaged", "no WebAssembly", "other numbers"])
+FAULTS = ["missing", "cut", "damaged", "no WebAssembly", "other numbers", "runtime", "half runtime"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_page_that_cannot_read_says_why(one, address, fault):
     def answer(route):
         response = route.fetch()
         whole = response.body()
-        if fault == "missing":
+        if fault in ("missing", "runtime"):
             return route.fulfill(status=404)
         if fault == "no WebAssembly":
             whole += b"\ndelete globalThis.WebAssembly;"
         if fault == "other numbers":
             whole = re.sub(rb'"read": \[\s*[0-9.e-]+', b'"read": [ 1.5', whole)
-        body = {"cut": whole[:5000], "damaged": b"no net" * 9 + whole[54:]}.get(fault, whole)
+        body = {
+            "cut": whole[:5000],
+            "half runtime": whole[: 5 << 20],
+            "damaged": b"no net" * 9 + whole[54:],
+        }.get(fault, whole)
         route.fulfill(response=response, body=body)
 
     names = {"no WebAssembly": "js/worker.js", "other numbers": "models/about.json"}
+    wasm = "ort/ort-wasm-simd-threaded.wasm"
+    names |= {"runtime": wasm, "half runtime": wasm}
     told = {
         "missing": "models/reader.onnx is missing",
         "cut": "models/reader.onnx is broken off",
         "damaged": "models/reader.onnx is broken off or damaged",
         "no WebAssembly": "no WebAssembly",
         "other numbers": "other numbers than Python",
+        "runtime": f"{wasm} is missing",
+        "half runtime": f"{wasm} is broken off",
     }
-    allowed = ("404", "wasm", "Error", "parse")
+    allowed = ("404", "wasm", "Error", "parse", "falling back")
     with watched(one, address, allowed, service_workers="block") as page:
         page.context.route(f"**/{names.get(fault, 'models/reader.onnx')}", answer)
         browser.opened(page, address)
@@ -397,6 +499,8 @@ def test_a_newer_build_takes_over_as_a_whole(one, folder, tmp_path, monkeypatch)
         (newer / "icon.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' id='newer'/>")
         listed = (newer / "files.js").read_text()
         (newer / "files.js").write_text(re.sub('VERSION = "', 'VERSION = "newer', listed))
+        gone = newer / "ort" / "ort-wasm-simd-threaded.mjs"  # a runtime whose files have new names
+        gone.unlink()
         browser.opened(page, address)
         waits = "navigator.serviceWorker.getRegistration().then((one) => Boolean(one.waiting))"
         until(lambda: page.evaluate(waits))
@@ -410,7 +514,20 @@ def test_a_newer_build_takes_over_as_a_whole(one, folder, tmp_path, monkeypatch)
             return "newer" in page.evaluate("fetch('icon.svg').then((answer) => answer.text())")
 
         until(shown_newer)
+
+
+def test_pages_of_one_host_keep_what_is_theirs(one, address):
+    """Another page's runtime is not fetched with ours, nor deleted."""
+    with watched(one, address) as page:
+        browser.opened(page, address)
+        page.evaluate("caches.open('ferlib /other/ 1').then((one) => one.add('icon.svg'))")
         page.wait_for_selector("#state:has-text('without a network')")
+        names = page.evaluate("caches.keys()")
+        assert "ferlib /other/ 1" in names and any(name.startswith("ferlib / ") for name in names)
+        kept = page.evaluate(
+            "caches.open('ferlib /other/ 1').then((one) => one.keys()).then((all) => all.length)"
+        )
+        assert kept == 1
 
 
 def until(true, seconds: float = 20) -> None:
@@ -476,7 +593,7 @@ def test_a_phone_and_a_keyboard_are_enough(one, address):
         page.keyboard.press("Enter")
         page.wait_for_selector('[data-read="astronaut.jpg"] .face')
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        assert page.inner_text("#heard") == "Face 1: happiness."
+        assert page.inner_text("#heard") == "astronaut.jpg: Face 1: happiness."
 
 
 # ---------------------------------------------------------------- the folder and its server
@@ -502,6 +619,29 @@ def test_a_host_that_sends_no_headers_is_held_back_by_the_page(folder, address):
         assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{address}models/")
+
+
+def test_only_the_page_is_given_out(folder, tmp_path):
+    """Whatever else lies in its folder, and to who asks for this machine only."""
+    own = shutil.copytree(folder, tmp_path / "page")
+    (own / ".ssh").mkdir()
+    (own / ".ssh" / "id").write_text("secret")
+    (own / "notes.txt").symlink_to(own / ".ssh" / "id")
+    with browser.served(own) as address:
+        for name in (".ssh/id", "notes.txt", "js/", "js", "%2e%2e/page/sw.js", "ort/../.ssh/id"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(address + name)
+        for name in ("", "index.html?threads=2", "js/page.js", "files.js", "sw.js"):
+            assert urllib.request.urlopen(address + name).status == 200
+        elsewhere = urllib.request.Request(address, headers={"Host": "attacker.example:8090"})
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(elsewhere)
+
+
+def test_a_folder_without_a_page_is_not_served(tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(FerlibError, match="holds no page"):
+        web_server.server(tmp_path)
 
 
 def command(*words):

@@ -3,7 +3,9 @@
 
 importScripts("files.js");
 
-const KEPT = `ferlib-${self.VERSION}`;
+const HERE = self.registration.scope; // other pages of this host keep theirs
+const OURS = `ferlib ${new URL(HERE).pathname} `; // as in js/offline.js
+const KEPT = OURS + self.VERSION;
 
 self.addEventListener("install", (event) => {
   event.waitUntil(fill());
@@ -20,17 +22,18 @@ self.addEventListener("fetch", (event) => {
   }
 });
 
-/** All of this build, asked for anew, and the runtime that the build before it was used with. */
+/** All of this build, asked for anew, and what it still has of the runtime in use before it. */
 async function fill() {
   const cache = await caches.open(KEPT);
-  const files = [...self.FILES, ...(await runtime())];
-  await cache.addAll(files.map((file) => new Request(file, { cache: "no-cache" })));
+  const anew = (file) => new Request(file, { cache: "no-cache" });
+  await cache.addAll(self.FILES.map(anew));
+  for (const file of await runtime()) await cache.add(anew(file)).catch(() => {});
 }
 
 async function runtime() {
   const caught = await Promise.all((await old()).map((name) => caches.open(name)));
   const kept = await Promise.all(caught.map((cache) => cache.keys()));
-  return new Set(kept.flat().map(({ url }) => url).filter((url) => url.includes("/ort/")));
+  return new Set(kept.flat().map(({ url }) => url).filter((url) => url.startsWith(`${HERE}ort/`)));
 }
 
 async function dropOld() {
@@ -39,7 +42,7 @@ async function dropOld() {
 
 async function old() {
   const names = await caches.keys();
-  return names.filter((name) => name.startsWith("ferlib-") && name !== KEPT);
+  return names.filter((name) => name.startsWith(OURS) && name !== KEPT);
 }
 
 async function kept(request) {

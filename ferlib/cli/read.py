@@ -57,10 +57,11 @@ def add_commands(commands: Any) -> None:
     add("--camera", nargs="?", const="0", metavar="NUMBER", help=about)
     add("--out", type=place, metavar="FOLDER", help="also write annotated copies there")
     about = "append a JSON line for each picture and frame; - is stdout"
-    add("--jsonl", metavar="FILE", help=about)
+    add("--jsonl", type=place, metavar="FILE", help=about)
     about = "append a row for each face in a picture or frame; - is stdout"
-    add("--csv", metavar="FILE", help=about)
-    add("--timeline", metavar="FILE.png", help="draw the emotions of each face of the videos")
+    add("--csv", type=place, metavar="FILE", help=about)
+    about = "draw the emotions of each face of the videos"
+    add("--timeline", type=place, metavar="FILE.png", help=about)
     about = "photographs: look for small and tilted faces where nothing hints at them"
     add("--thorough", action="store_true", help=about)
     about = "what reads the faces: MXNet, or onnxruntime (default: MXNet where it is installed)"

@@ -22,6 +22,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 Photo = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray
 _opening = threading.Lock()
 BAND = 256  # rows
+_WHITE = 1.5  # where white is 1, resizing makes edges somewhat brighter
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")
 MAX_PIXELS = 40_000_000  # 120 MB as RGB; a bomb's header is refused before anything is decoded
 
@@ -110,7 +111,10 @@ def _too_large(name: str, size: tuple[int, int] | None = None) -> FerlibError:
 
 def _upright(picture: Image.Image) -> Image.Image:
     """Pillow's own would copy what is upright already."""
-    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    try:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # damaged, which does not harm the picture
+        return picture
     return ImageOps.exif_transpose(picture) if turned else picture
 
 
@@ -129,13 +133,14 @@ def _bands(height: int) -> Iterator[slice]:
 
 
 def _eight_bits(deep: np.ndarray) -> np.ndarray:
-    most = deep.max(initial=0)
+    most = deep.max(initial=0, where=np.isfinite(deep))
     scale = 255 / 65535 if most > 255 else 1
-    if deep.dtype.kind == "f" and most <= 1:  # as scientists keep them
+    if deep.dtype.kind == "f" and most <= _WHITE:  # as scientists keep them
         scale = 255
     out = np.empty(deep.shape, np.uint8)
     for rows in _bands(len(deep)):
-        out[rows] = (deep[rows].astype(np.float64) * scale).clip(0, 255).round()
+        band = np.nan_to_num(deep[rows].astype(np.float64) * scale)
+        out[rows] = band.clip(0, 255).round()
     return out
 
 

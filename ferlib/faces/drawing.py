@@ -4,7 +4,7 @@ Boxes come first, then a label for every face, then bars: each takes the first p
 covers no face and nothing drawn before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from math import ceil
 
@@ -22,9 +22,9 @@ _GAP = 3  # pixels between a box and what belongs to it
 Corners = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-def draw(photo: Photo, faces: Sequence[Face]) -> Image.Image:
+def draw(photo: Photo, faces: Iterable[Face]) -> Image.Image:
     """An RGB copy of the photograph with its faces marked. Raises FerlibError for no picture."""
-    picture = Image.fromarray(images.read_picture(photo))
+    picture, faces = Image.fromarray(images.read_picture(photo)), list(faces)
     pen, font = ImageDraw.Draw(picture, "RGBA"), cache(ImageFont.load_default)
     for face in faces:
         _draw_box(pen, face, _text_heights(picture.size, face)[0])

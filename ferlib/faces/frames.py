@@ -1,12 +1,15 @@
 """Videos and cameras in, annotated copies out, by OpenCV."""
 
 import os
+import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from ferlib.data import images
 from ferlib.errors import FerlibError
 
+_HEAD = 4096  # bytes by which a text is told
 _SIDES = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
 
 
@@ -49,7 +53,7 @@ class Video:
             found = f"{width} x {height} pixels"
             raise FerlibError(f"{source} has frames of {found}: too large", "picture_too_large")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 1 <= fps <= 1000 else 25.0  # cameras may say 0, damaged files anything
+        self.fps = fps if 0.01 <= fps <= 1000 else 25.0  # cameras may say 0, damaged files anything
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.count = int(count) if not self.live and 0 < count < 1e9 else None
         self.read, self._seconds = 0, 0.0
@@ -104,11 +108,20 @@ def _captured(source) -> cv2.VideoCapture:
             return cv2.VideoCapture(source)
     try:
         with open(_regular(source), "rb") as file, _quiet():
-            if not file.read(1):
+            head = file.read(_HEAD)
+            if not head:
                 raise FerlibError(f"{source} is empty: expected a video", "empty_body")
+            if _is_text(head):  # FFmpeg draws its letters, or opens what it names
+                raise FerlibError(f"{source} is not a video: it holds text", "not_a_video")
             return cv2.VideoCapture(_name_for_opencv(source, file.fileno()))
     except OSError as error:
         raise FerlibError(f"cannot read {source}: {error.strerror}", "not_readable") from None
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file that begins so is for people: no control characters but those of lines."""
+    text = head.decode(errors="replace").removesuffix("\ufffd")  # a letter may be cut
+    return "\ufffd" not in text and all(c.isprintable() or c in "\t\n\f\r" for c in text)
 
 
 def _regular(path):
@@ -131,13 +144,21 @@ def _name_for_opencv(path, opened: int) -> str:
 class _quiet:
     """OpenCV and FFmpeg say nothing: what is wrong is told in our own words."""
 
+    _lock = threading.Lock()  # the level is the whole process's
+    _inside = _level = 0
+
     def __enter__(self) -> None:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, at the first video
-        self._level = cv2.getLogLevel()
-        cv2.setLogLevel(0)
+        with _quiet._lock:
+            if not _quiet._inside:
+                _quiet._level = cv2.setLogLevel(0)
+            _quiet._inside += 1
 
     def __exit__(self, *_error) -> None:
-        cv2.setLogLevel(self._level)
+        with _quiet._lock:
+            _quiet._inside -= 1
+            if not _quiet._inside:
+                cv2.setLogLevel(_quiet._level)
 
 
 class Copy:
@@ -152,7 +173,9 @@ class Copy:
         self.fps, self.size, self.written, self.full = fps, size, 0, False
         for suffix, code in ((".mp4", "mp4v"), (".avi", "MJPG")):
             self.path = stem.with_name(stem.name + suffix)
-            self._partial = stem.with_name(f".{os.getpid()}{stem.name}{suffix}")
+            mine = f".{os.getpid()}.{uuid4().hex[:8]}."  # a process can have many threads
+            self._partial = stem.with_name(mine + stem.name + suffix)
+            self._over = self.path.exists()
             with _quiet():
                 code = cv2.VideoWriter_fourcc(*code)
                 self._writer = cv2.VideoWriter(str(self._partial), code, fps, size)
@@ -186,11 +209,14 @@ class Copy:
     def close(self) -> str | None:
         """Give the file its name, and say it; None when nothing was written.
 
-        Raises FerlibError where the disk was full, after keeping what could be kept.
+        Where another run has taken the name since, the next number is added to it. Raises
+        FerlibError where the disk was full, after keeping what could be kept.
         """
         self._writer.release()
         try:
             whole = self.written and _readable_frames(self._partial) >= self.written
+            while whole and not self._over and self.path.exists():
+                self.path = _numbered(self.path)
             if whole:
                 os.replace(self._partial, self.path)
         finally:
@@ -199,6 +225,12 @@ class Copy:
             kept = f"it holds the first {self.written} frames" if whole else "nothing could be kept"
             raise FerlibError(f"cannot write {self.path}, the disk is full: {kept}", "disk_full")
         return str(self.path) if whole else None
+
+
+def _numbered(path: Path) -> Path:
+    """a.mp4 -> a2.mp4 -> a3.mp4."""
+    base, number = re.fullmatch(r"(.*?)([2-9]|[1-9]\d+)?", path.stem, re.DOTALL).groups()  # type: ignore[union-attr]
+    return path.with_name(f"{base}{int(number or 1) + 1}{path.suffix}")
 
 
 def _room(path: Path) -> float:

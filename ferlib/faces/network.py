@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ferlib.errors import FerlibError
+
 UNSURE = 0.1  # below this confidence nothing is told; libfacedetection's own code ends at 0.2
 STRIDES = (8, 16, 32)  # pixels between the places at which each level looks
 _SAME, _MOST, _KEPT = 0.45, 1000, 512  # overlap of boxes of one face; boxes before and after
@@ -68,8 +70,11 @@ def canvas(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """RGB uint8 pictures (H, W, 3) of one size -> BGR float32 (N, 3, H', W').
 
     Zeros fill up to multiples of 32, right and below, as in libfacedetection. The next call of this
-    thread with pictures of that size writes into the same array.
+    thread with pictures of that size writes into the same array. FerlibError for other channels.
     """
+    for picture in pictures:  # of fewer, the array would keep the last picture's
+        if picture.shape[2:] != (3,):
+            raise FerlibError(f"expected RGB pictures (H, W, 3), found {picture.shape}")
     height, width = pictures[0].shape[:2]
     out = _buffer(len(pictures), height, width)
     for row, picture in zip(out, pictures, strict=True):

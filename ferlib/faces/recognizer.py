@@ -109,8 +109,11 @@ class Recognizer:
 
         While faces are looked for in one the next is decoded, and the net reads all faces at once.
         Only those are kept while it works, so `photos` may be a long generator. Raises FerlibError
-        at the first that is not a picture.
+        at the first that is not a picture, and for a single photograph.
         """
+        picture = isinstance(photos, np.ndarray) and photos.ndim == 3 and photos.shape[-1] == 3
+        if picture or isinstance(photos, str | bytes | os.PathLike | Image.Image):
+            raise FerlibError("expected several photographs: for one, call the recogniser itself")
         return self.read([found.result() for _, found in runtime.ahead(self.seen, photos)])
 
     def seen(self, photo: Photo) -> Seen:
@@ -144,7 +147,10 @@ class Recognizer:
         return drawing.draw(photo, faces)
 
     def find(self, picture: np.ndarray, quick: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes float (N, 4) as x, y, w, h in pixels of an RGB picture, and confidences (N,)."""
+        """Boxes float (N, 4) as x, y, w, h in pixels, and confidences (N,).
+
+        `picture`: uint8, RGB (H, W, 3) or gray (H, W); FerlibError for another.
+        """
         rows = self.look(picture, quick)
         return rows[:, :4], rows[:, 4]
 
@@ -154,7 +160,8 @@ class Recognizer:
         A row: box, confidence, and x, y of the eyes, the nose and the corners of the mouth, or NaN.
         `quick` looks once, as suits the frames of a video.
         """
-        return search(self._detect, picture, quick, self._thorough)
+        checked = images.read_picture(picture)
+        return search(self._detect, checked, quick, self._thorough)
 
 
 def _engine(name: str | None, weights: Sequence[Path]) -> str:

@@ -69,6 +69,8 @@ class Tracker:
     def update(self, picture: np.ndarray, seconds: float) -> list[Track]:
         """The next frame, RGB (H, W, 3), and its time -> the tracks seen in it, by id."""
         gray = Gray(picture)
+        if seconds < self._seconds:  # another film begins
+            self._tracks, self._due = [], 0
         if self._gray is not None and is_cut(self._gray.pixels, gray.pixels):
             self._tracks, self._due = [], 0
         if self._follow(gray, seconds - self._seconds) or self._due <= 0:
@@ -201,9 +203,10 @@ def _shifted(box: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _alive(track: Track, shape: tuple[int, ...], seconds: float) -> bool:
-    """Seen lately, and its centre is in the picture."""
+    """Seen now or lately, and its centre is in the picture."""
     x, y = track.box[:2] + track.box[2:] / 2
-    return seconds - track.seen <= FORGET and 0 <= x < shape[1] and 0 <= y < shape[0]
+    lately = track.visible or seconds - track.seen <= FORGET
+    return lately and 0 <= x < shape[1] and 0 <= y < shape[0]
 
 
 def _wider(box: np.ndarray) -> np.ndarray:

@@ -50,6 +50,8 @@ class HeatJob(Job):
                 "gradients come from MXNet, these weights are for onnxruntime: hide places instead "
                 "(--occlusion),\nor name a net's prefix, such as runs/mine/net"
             )
+        if not hide and set(fer.precisions) != {"float32"}:
+            raise FerlibError('gradients ask for Recognizer(precision="float32")')
         super().__init__(fer, out, **how)
         self.emotion, self.crop, self.hide = emotion, crop, hide
         del self.answer["videos"]

@@ -21,7 +21,7 @@ PICTURES: tuple[str, ...] = (
     ".tiff",
     ".ppm",
 )
-PICTURES += (".pgm", ".pbm")
+PICTURES += (".pgm", ".pbm", ".pnm", ".jfif")
 VIDEOS: tuple[str, ...] = (
     ".mp4",
     ".m4v",

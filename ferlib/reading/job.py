@@ -32,6 +32,7 @@ from ferlib.reading.timeline import check_figure, draw_timeline
 from ferlib.reading.watched import Watched
 from ferlib.reading.words import faces_line, free_stem, printable
 
+Words = str | os.PathLike
 LARGEST = 1_000_000_000  # bytes of a picture, which is read as a whole
 NAMED = 8  # of the files that failed, so many are named at the end
 
@@ -66,26 +67,33 @@ class Job:
         if timeline:
             check_figure(Path(timeline))
         _check_apart({"--csv": csv, "--jsonl": jsonl, "--timeline": timeline})
+        for path in filter(None, (csv, jsonl)):
+            if Path(path).is_dir():
+                raise FerlibError(f"{path} is a folder, expected a file")
         if out and Path(out).exists() and not Path(out).is_dir():
             raise FerlibError(f"{out} is a file, expected a folder (which need not exist yet)")
         self.rows: list[Lines | Table] = [Table(csv, fer.classes)] if csv else []
         self.rows += [Lines(jsonl)] if jsonl else []
 
-    def run(self, words: Sequence[str], camera: str | None = None) -> dict[str, Any]:
+    def run(
+        self, words: Words | Sequence[Words], camera: str | int | None = None
+    ) -> dict[str, Any]:
         """Read all that the words name, then a camera until it ends; what was found.
 
+        `words`: files, folders or patterns, or a single one.
         photos, videos and failed: a dict for each file. Stopped by Ctrl-C or `kill`, it still
         finishes what it has, and `answer` holds that.
         """
+        words = [words] if isinstance(words, Words) else words
         with runtime.ends_like_ctrl_c():
             try:
-                names = self._expand(words)
+                names = self._expand([os.fspath(word) for word in words])
                 some = None if len(names) > 1 else True
                 reading = runtime.ahead(self._begun, names)
                 for name, seen in tqdm(reading, total=len(names), unit="file", disable=some):
                     self.read(name, seen)
                 if camera is not None:
-                    self.camera(camera)
+                    self.camera(str(camera))
             finally:
                 self.finish()
         return self.answer
@@ -187,7 +195,7 @@ class Job:
             finally:
                 bar.close()
                 one.finish()
-        if read.broke_off:
+        if read.read and read.broke_off:
             where = f"after {read.read} of {read.count} frames"
             raise FerlibError(f"{name} breaks off {where}; what was read is kept", "broken_off")
         if not read.read:

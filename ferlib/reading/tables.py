@@ -13,7 +13,7 @@ from pathlib import Path
 from ferlib.data.labels import EMOTIONS
 from ferlib.errors import FerlibError
 from ferlib.faces.face import Face
-from ferlib.files import make_folder
+from ferlib.files import make_folder, not_written
 
 COLUMNS = ("source", "frame", "seconds", "id", "x", "y", "width", "height", "confidence", "emotion")
 
@@ -76,10 +76,15 @@ class _Appended:
     def __init__(self, path: str, start: bytes):
         self.path = Path(path)
         self.empty = path == "-" or not (self.path.is_file() and self.path.stat().st_size)
-        head, end = (start, b"\n") if self.empty else self._ends(len(start))
-        if head != start:
-            raise FerlibError(f"{path} exists and is no table of `ferlib predict`: name another")
-        self._file = self._opened()
+        try:
+            head, end = (start, b"\n") if self.empty else self._ends(len(start))
+            if head != start:
+                raise FerlibError(
+                    f"{path} exists and is no table of `ferlib predict`: name another"
+                )
+            self._file = self._opened()
+        except OSError as error:
+            raise not_written(path, error) from None
         if end != b"\n":  # its writer was killed
             self.add("\n")
 

@@ -49,10 +49,24 @@ def build(folder: str | Path | None = None, weights: str | Path | None = None) -
         for name, file in copied.items():
             shutil.copyfile(file, places[name])
         about = _models(places, weights)
+        about["runtime"] = {
+            name: places[name].stat().st_size for name in copied if name.startswith("ort/")
+        }
         places[ABOUT].write_text(json.dumps(about, indent=1) + "\n")
         _write_licences(places)
         places[LISTED].write_text(_listed(places))
     return folder
+
+
+def given_out(folder: Path) -> set[str]:
+    """What a built page consists of, "." for the folder itself, which is `index.html`.
+
+    OSError, ValueError or LookupError where the folder holds none.
+    """
+    about = json.loads((folder / ABOUT).read_text())
+    listed = (folder / LISTED).read_text().split("self.FILES = ")[1]
+    kept = json.loads(listed.rstrip(";\n"))
+    return {".", *kept[1:], *about["runtime"], "sw.js", LISTED}
 
 
 def sources() -> dict[str, Path]:

@@ -1,12 +1,14 @@
 """A small server for the browser page, for this machine alone."""
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from ferlib.errors import FerlibError
+from ferlib.serving import web
 
 HEADERS = {
     # Nothing may be asked of another host; WebAssembly is all that may be compiled.
@@ -33,9 +35,14 @@ TYPES = {
 }
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Files of one folder, with the headers that the page needs, and no lists of folders."""
+# A page elsewhere whose name was made to lead here is told apart by the name (DNS rebinding).
+HOSTS = ("localhost", "127.0.0.1")
 
+
+class Handler(SimpleHTTPRequestHandler):
+    """The page's own files, with the headers that it needs: a folder may hold others beside."""
+
+    names: frozenset[str] = frozenset()  # in the folder, what is given out
     protocol_version = "HTTP/1.1"
     timeout = 30  # seconds of silence, after which a connection is closed
     extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES
@@ -46,14 +53,14 @@ class Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def send_head(self) -> Any:
-        try:
-            return super().send_head()
-        except ValueError:  # a zero byte in the name
+        if self.headers.get("Host", "").partition(":")[0] not in HOSTS:
+            self.send_error(421)
+            return None
+        name = Path(self.translate_path(self.path)).relative_to(self.directory).as_posix()
+        if name not in self.names:
             self.send_error(404)
             return None
-
-    def list_directory(self, path: Any) -> None:
-        self.send_error(404)
+        return super().send_head()
 
     def log_message(self, *_told: Any) -> None:
         """Nothing: who looks at which picture is no one's business, and the page asks for none."""
@@ -73,9 +80,13 @@ def server(folder: str | Path, port: int = 0) -> Server:
     FerlibError where the port is in use.
     """
     folder = Path(folder)
-    if not (folder / "index.html").is_file():
-        raise FerlibError(f"{folder} holds no page: `ferlib web --out {folder}` builds one")
-    return _bound(folder, port)
+    try:
+        names = web.given_out(folder)
+    except (OSError, ValueError, LookupError):
+        raise FerlibError(
+            f"{folder} holds no page: `ferlib web --out {folder}` builds one"
+        ) from None
+    return _bound(folder, port, names)
 
 
 def check_port(port: int) -> None:
@@ -83,9 +94,10 @@ def check_port(port: int) -> None:
     _bound(Path(), port).server_close()
 
 
-def _bound(folder: Path, port: int) -> Server:
+def _bound(folder: Path, port: int, names: Iterable[str] = ()) -> Server:
+    handler = type("Named", (Handler,), {"names": frozenset(names)})
     try:
-        return Server(("127.0.0.1", port), partial(Handler, directory=str(folder)))
+        return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
     except PermissionError:
         raise FerlibError(f"port {port} is for root: choose one above 1023") from None
     except OSError:

@@ -2,12 +2,15 @@
 
 import { Plain } from "./words.js";
 
+const GONE = "The page could not be started: load it again, or use a newer browser.";
+
 export class Asked {
   /** @param {string | URL} script of the worker */
   constructor(script) {
     this.worker = new Worker(script, { type: "module" });
     this.waiting = new Map();
     this.count = 0;
+    this.gone = false;
     this.worker.onmessage = ({ data }) => this.answer(data);
     this.worker.onerror = () => this.lost();
   }
@@ -20,6 +23,7 @@ export class Asked {
    */
   ask(kind, more = {}, given = []) {
     const number = (this.count += 1);
+    if (this.gone) return Promise.reject(new Plain(GONE));
     this.worker.postMessage({ kind, number, ...more }, given);
     return new Promise((resolve, reject) => this.waiting.set(number, { resolve, reject }));
   }
@@ -33,8 +37,8 @@ export class Asked {
 
   /** A file of the page is missing, or the browser cannot read it. */
   lost() {
-    const text = "The page could not be started: load it again, or use a newer browser.";
-    for (const { reject } of this.waiting.values()) reject(new Plain(text));
+    this.gone = true;
+    for (const { reject } of this.waiting.values()) reject(new Plain(GONE));
     this.waiting.clear();
   }
 }

@@ -3,6 +3,7 @@
 import { Plain } from "./words.js";
 
 const SIZE = { width: { ideal: 640 }, height: { ideal: 480 } };
+const FIRST = { facingMode: "user" };
 const MOST = 960; // pixels of the longer side, of cameras that have no such size
 const REASONS = {
   NotAllowedError: "The camera was not allowed: allow it in the browser, or choose a picture.",
@@ -15,8 +16,9 @@ export class Camera {
   constructor(video) {
     this.video = video;
     this.stream = null;
-    this.side = "user";
-    this.several = false;
+    this.wish = FIRST;
+    this.devices = []; // the names of all cameras
+    this.tries = 0;
     this.ended = () => {};
   }
 
@@ -24,41 +26,59 @@ export class Camera {
     return this.stream !== null;
   }
 
+  get several() {
+    return this.devices.length > 1;
+  }
+
   /**
+   * Where it is stopped or started anew before it runs, its stream is ended.
    * @returns {Promise<void>} once there is a picture; Plain where there is none to be had
    */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Plain("The camera needs a page from https or localhost: choose a picture instead.");
     }
-    const wanted = { video: { ...SIZE, facingMode: this.side }, audio: false };
-    this.stream = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+    const mine = (this.tries += 1);
+    const wanted = { video: { ...SIZE, ...this.wish }, audio: false };
+    const stream = await navigator.mediaDevices.getUserMedia(wanted).catch((error) => {
+      this.wish = FIRST;
       throw new Plain(REASONS[error.name] ?? "The camera could not be started: choose a picture.");
     });
-    const [track] = this.stream.getVideoTracks();
+    if (mine !== this.tries) return end(stream);
+    this.stream = stream;
+    const [track] = stream.getVideoTracks();
     track.onended = () => this.ended();
     this.video.classList.toggle("mirrored", this.mirrored);
     this.video.srcObject = this.stream;
     await this.video.play();
     const devices = await navigator.mediaDevices.enumerateDevices();
-    this.several = devices.filter(({ kind }) => kind === "videoinput").length > 1;
+    const cameras = devices.filter(({ kind }) => kind === "videoinput");
+    this.devices = cameras.map(({ deviceId }) => deviceId);
   }
 
   /** People expect a mirror of the camera that looks at them. */
   get mirrored() {
+    return this.settings().facingMode !== "environment";
+  }
+
+  settings() {
     const [track] = this.stream?.getVideoTracks() ?? [];
-    return track?.getSettings().facingMode !== "environment";
+    return track?.getSettings() ?? {};
   }
 
   stop() {
-    this.stream?.getTracks().forEach((track) => track.stop());
+    this.tries += 1;
+    if (this.stream) end(this.stream);
     this.stream = null;
     this.video.srcObject = null;
   }
 
-  /** The other one of a phone's two. */
+  /** The other side of a phone; the next camera where they have no sides. */
   async turn() {
-    this.side = this.side === "user" ? "environment" : "user";
+    const { facingMode, deviceId } = this.settings();
+    const next = (this.devices.indexOf(deviceId) + 1) % this.devices.length;
+    const other = facingMode === "user" ? "environment" : "user";
+    this.wish = facingMode ? { facingMode: other } : { deviceId: { exact: this.devices[next] } };
     this.stop();
     await this.start();
   }
@@ -78,4 +98,8 @@ export class Camera {
     if (this.video.requestVideoFrameCallback) this.video.requestVideoFrameCallback(callback);
     else requestAnimationFrame(callback);
   }
+}
+
+function end(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }

@@ -2,7 +2,7 @@
 
 import { percent } from "./words.js";
 
-const MOST = 12; // cards: of a crowd the largest faces
+const MOST = 12; // cards: of a crowd the first faces, in a picture the largest
 
 export class Cards {
   /**

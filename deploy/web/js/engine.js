@@ -11,6 +11,7 @@ const RUNTIMES = {
   wasm: { module: "ort.wasm.min.mjs", binary: "ort-wasm-simd-threaded" },
   webgpu: { module: "ort.webgpu.min.mjs", binary: "ort-wasm-simd-threaded.asyncify" },
 };
+const NOT_RUN = "could not be started in this browser: use a newer one.";
 const SLOW = 30; // milliseconds for a small frame: WebAssembly is quicker than that
 const NEAR = 1e-3; // how far a probability may lie from the one that Python computed
 const NEAR_LEVEL = 1e-2; // the detector's numbers are logits and parts of strides
@@ -25,6 +26,7 @@ const NEAR_LEVEL = 1e-2; // the detector's numbers are logits and parts of strid
  * @property {import("./reader.js").Net} roll
  * @property {number} side of what `read` takes, in pixels
  * @property {number[]} angles degrees, of the classes of `roll`
+ * @property {() => Promise<void>} release gives its memory back
  * @property {string[]} classes
  * @property {Record<string, string>} colours of the classes
  */
@@ -54,6 +56,7 @@ async function onGpu(wanted, about, files) {
   if (wanted !== "webgpu" && (wanted || !(await hasGpu()))) return null;
   const engine = await opened("webgpu", about, files, 1);
   const usable = (await agrees(engine, about.probe)) && (wanted || (await isQuick(engine)));
+  if (!usable) await engine.release();
   return usable ? engine : null;
 }
 
@@ -67,9 +70,13 @@ async function fetched(path) {
 }
 
 async function model(name, { file, bytes }) {
-  const whole = await fetched(file);
-  if (whole.byteLength !== bytes) throw broken(file);
-  return { name, file, data: new Uint8Array(whole) };
+  return { name, file, data: new Uint8Array(await whole(file, bytes)) };
+}
+
+async function whole(file, bytes) {
+  const found = await fetched(file);
+  if (found.byteLength !== bytes) throw broken(file);
+  return found;
 }
 
 function broken(file) {
@@ -92,30 +99,36 @@ async function opened(name, about, files, threads) {
   const { module, binary } = RUNTIMES[name];
   const used = [module, `${binary}.mjs`, `${binary}.wasm`].map((one) => `ort/${one}`);
   const [script, mjs, wasm] = used.map((one) => new URL(one, HERE).href);
-  const ort = await import(script).catch(() => {
-    throw new Plain(`${used[0]} is missing: build the page again with \`ferlib web\`.`);
-  });
+  const check = () => Promise.all(used.map((one) => whole(one, about.runtime[one])));
+  const failed = async (text) => {
+    await check(); // the likeliest reason, and the one that can be told
+    throw new Plain(text);
+  };
+  const ort = await import(script).catch(() => failed(`${used[0]} ${NOT_RUN}`));
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = { mjs, wasm };
   ort.env.wasm.numThreads = threads;
   const sessions = {};
-  for (const [key, file] of Object.entries(files)) sessions[key] = await session(ort, file, name);
+  for (const [key, file] of Object.entries(files)) sessions[key] = await session(ort, file, name, failed);
   const { side, angles, classes, colours } = about;
   const net = (key) => (crops) => answers(ort, sessions[key], crops);
   const detect = (picture) => found(ort, sessions.detector, picture);
+  const release = async () => {
+    for (const one of Object.values(sessions)) await one.release();
+  };
   return {
-    ...{ name, threads, files: used, side, angles, classes, colours, detect },
+    ...{ name, threads, files: used, side, angles, classes, colours, detect, release },
     ...{ read: net("reader"), roll: net("roll"), levels: levels(ort, sessions.detector) },
   };
 }
 
-async function session(ort, { file, data }, provider) {
+async function session(ort, { file, data }, provider, failed) {
   const how = { executionProviders: [provider], logSeverityLevel: 3 };
   try {
     return await ort.InferenceSession.create(data, how);
   } catch (error) {
-    if (/protobuf|ModelProto|parsing|parse/i.test(String(error))) throw broken(file);
-    throw new Plain("onnxruntime-web could not be started in this browser: use a newer one.");
+    if (/protobuf|ModelProto|parsing model/i.test(String(error))) throw broken(file);
+    return failed(`onnxruntime-web ${NOT_RUN}`);
   }
 }
 

@@ -15,8 +15,7 @@ export async function opened(file) {
     const millions = Math.round((width * height) / 1e6);
     throw new Plain(`This picture has ${millions} megapixels: at most 40 are read; shrink it.`);
   }
-  const how = { colorSpaceConversion: "none", imageOrientation: "from-image" };
-  return createImageBitmap(file, how).catch(() => {
+  return createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => {
     throw notOne();
   });
 }
@@ -42,9 +41,10 @@ function notOne() {
 /**
  * Takes what is dropped on the page or pasted into it.
  * @param {HTMLElement} stage shows that something can be dropped
- * @param {(file: File) => void} take
+ * @param {(file: File, count: number) => void} take the first of so many
  */
 export function takeDrops(stage, take) {
+  const given = (some) => some?.files.length && take(some.files[0], some.files.length);
   const over = (on) => stage.classList.toggle("dropping", on);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -54,9 +54,9 @@ export function takeDrops(stage, take) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     over(false);
-    if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+    given(event.dataTransfer);
   });
   document.addEventListener("paste", (event) => {
-    if (event.clipboardData?.files.length) take(event.clipboardData.files[0]);
+    given(event.clipboardData);
   });
 }

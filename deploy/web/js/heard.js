@@ -13,18 +13,27 @@ export class Heard {
   }
 
   /**
+   * What a camera sees.
    * @param {import("./face.js").Face[]} faces
    * @param {number} seconds
-   * @param {boolean} [atOnce] for a picture, which does not change
    */
-  show(faces, seconds, atOnce = false) {
+  show(faces, seconds) {
     const sentence = said(faces);
     if (sentence !== this.sentence) Object.assign(this, { sentence, since: seconds });
     const due = seconds - this.since >= STAYS && seconds - this.told >= REST;
-    if ((due || atOnce) && this.place.textContent !== sentence) {
+    if (due && this.place.textContent !== sentence) {
       this.place.textContent = sentence;
       this.told = seconds;
     }
+  }
+
+  /**
+   * What a picture shows; two in turn that show the same are both told.
+   * @param {string} name of its file
+   * @param {import("./face.js").Face[]} faces
+   */
+  tell(name, faces) {
+    this.place.textContent = `${name}: ${said(faces)}`;
   }
 
   clear() {

@@ -8,8 +8,9 @@
 export async function keep(runtime) {
   try {
     await navigator.serviceWorker.register("sw.js");
-    await navigator.serviceWorker.ready;
-    const names = (await caches.keys()).filter((name) => name.startsWith("ferlib-"));
+    const { scope } = await navigator.serviceWorker.ready;
+    const ours = `ferlib ${new URL(scope).pathname} `; // as in sw.js
+    const names = (await caches.keys()).filter((name) => name.startsWith(ours));
     await Promise.all(names.map((name) => add(name, runtime)));
     return names.length > 0;
   } catch {

@@ -10,7 +10,7 @@ import { fillLegend, fillSamples } from "./lists.js";
 import { mark } from "./marks.js";
 import { keep } from "./offline.js";
 import { Timeline } from "./timeline.js";
-import { told } from "./words.js";
+import { Plain, told } from "./words.js";
 
 const MOST_ROWS = 100_000; // an hour of one face; the oldest go first
 const AT_ONCE = 2; // frames on their way to the worker and back
@@ -24,13 +24,17 @@ const heard = new Heard(at("heard"));
 const seen = [];
 const shown = { faces: [], size: { width: 4, height: 3 }, live: false, mean: 0 };
 let parts = null; // what needs the names and colours of the classes
+let starting = 0; // the number of a camera that does not run yet, 0 for none
+let early = null; // a picture that was dropped before it could be read
 let current = 0; // of pictures and camera: what belongs to an earlier one is no longer shown
 
 begin().catch((error) => fail(told(error, "The page could not be started: load it again.")));
 
 async function begin() {
+  takeDrops(at("stage"), take); // from the first moment, or the browser would open the picture itself
   const query = new URLSearchParams(location.search);
-  const threads = Number(query.get("threads")) || null;
+  const most = navigator.hardwareConcurrency ?? 1;
+  const threads = Math.min(Number(query.get("threads")), most) || null;
   const engine = await asked.ask("start", { wanted: query.get("engine"), threads });
   const { classes, colours } = engine;
   parts = {
@@ -49,31 +53,45 @@ async function begin() {
 }
 
 function connect() {
-  at("camera").addEventListener("click", () => (camera.runs ? stop() : live(() => camera.start())));
+  at("camera").addEventListener("click", () => {
+    if (camera.runs && !starting) stop();
+    else live(() => camera.start());
+  });
   at("turn").addEventListener("click", () => live(() => camera.turn()));
   at("file").addEventListener("change", ({ target }) => {
     if (target.files.length) readFile(target.files[0], target.files[0].name);
     target.value = ""; // so that the same file can be chosen again
   });
-  takeDrops(at("stage"), (file) => readFile(file, file.name));
   at("save").addEventListener("click", save);
   at("clear").addEventListener("click", clear);
-  camera.ended = stop;
+  camera.ended = () => broken(new Plain("The camera has gone: plug it in, and start it again."));
   new ResizeObserver(redraw).observe(at("stage"));
   for (const id of ["camera", "file"]) at(id).disabled = false;
+  if (early) take(...early);
 }
 
 // -------------------------------------------------- pictures
 
+function take(file, count) {
+  if (!parts) early = [file, count];
+  else readFile(file, file.name);
+  if (parts && count > 1) fail(`The first of ${count} pictures is read: drop them one by one.`);
+}
+
 async function readSample(name) {
-  const answer = await fetch(new URL(`../samples/${name}`, import.meta.url)).catch(() => null);
-  if (answer?.ok) readFile(await answer.blob(), name);
+  const before = current;
+  const file = await fetch(new URL(`../samples/${name}`, import.meta.url))
+    .then((answer) => (answer.ok ? answer.blob() : null))
+    .catch(() => null);
+  if (before !== current) return; // something else was chosen in the meantime
+  if (file) readFile(file, name);
   else fail(`The sample ${name} is missing: build the page again with \`ferlib web\`.`);
 }
 
 async function readFile(file, name) {
   fail("");
-  if (camera.runs) stop();
+  if (shown.live) stop();
+  halt(); // also a camera that is about to start
   const mine = (current += 1);
   document.body.dataset.read = "";
   try {
@@ -94,6 +112,7 @@ function showPicture(bitmap) {
   Object.assign(at("picture"), { width: size[0], height: size[1] });
   at("picture").getContext("2d").drawImage(bitmap, 0, 0, ...size);
   enter("picture", { width, height });
+  heard.clear();
   at("hint").textContent = "Reading …";
   at("hint").hidden = false;
 }
@@ -102,9 +121,9 @@ function pictureRead(source, faces, milliseconds) {
   keepRows(faces.map((face) => ({ source, frame: null, seconds: null, face })));
   document.body.dataset.read = source;
   show(faces, "No face was found in this picture.");
-  heard.show(faces, 0, true);
+  heard.tell(source, faces);
   spent(milliseconds, "");
-  at("time-title").textContent = `Seen so far: ${seen.length} ${seen.length === 1 ? "face" : "faces"}`;
+  at("time-title").textContent = `Kept so far: ${seen.length} ${seen.length === 1 ? "row" : "rows"}`;
 }
 
 function notRead(text) {
@@ -115,20 +134,30 @@ function notRead(text) {
 // -------------------------------------------------- the camera
 
 async function live(start) {
+  if (starting) return;
   fail("");
   const mine = (current += 1);
-  at("camera").disabled = true;
+  wait(mine);
   try {
     await asked.ask("forget");
-    await start();
-    at("camera").disabled = false;
-    if (mine === current) await follow(mine);
-    else camera.stop(); // a picture was chosen in the meantime
+    if (mine === current) await start();
+    if (mine !== current) return; // a picture was chosen in the meantime
+    wait(0);
+    await follow(mine);
   } catch (error) {
     if (mine === current) broken(error);
-  } finally {
-    at("camera").disabled = false;
   }
+}
+
+/** Buttons that wait are not disabled: they would lose the focus of who pressed them. */
+function wait(number) {
+  starting = number;
+  for (const id of ["camera", "turn"]) at(id).setAttribute("aria-disabled", String(number > 0));
+}
+
+function halt() {
+  camera.stop();
+  wait(0);
 }
 
 /** While one frame is read the next is taken, so that neither waits for the other. */
@@ -153,7 +182,8 @@ async function follow(mine) {
 
 async function readFrame(mine, frame, started) {
   const bitmap = await camera.frame();
-  if (!bitmap || mine !== current) return;
+  if (mine !== current) return bitmap?.close();
+  if (!bitmap) return;
   const seconds = (performance.now() - started) / 1000;
   const size = { width: bitmap.width, height: bitmap.height };
   const answer = await asked.ask("frame", { bitmap, seconds }, [bitmap]);
@@ -179,7 +209,7 @@ function frameRead({ faces, seconds, milliseconds }, frame, size) {
 
 function stop() {
   current += 1;
-  camera.stop();
+  halt();
   heard.clear();
   enter("empty", { width: 4, height: 3 });
   show([], "Faces appear here, each with eight bars.");
@@ -256,4 +286,5 @@ function clear() {
   seen.length = 0;
   parts.timeline.clear();
   at("time").hidden = !shown.live;
+  if (!shown.live) at("faces-title").focus(); // what had the focus is hidden now
 }

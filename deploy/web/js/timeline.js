@@ -51,7 +51,7 @@ export class Timeline {
 
   draw() {
     this.drawn = this.now;
-    const lanes = [...this.moments].slice(-LANES);
+    const lanes = longest([...this.moments]);
     this.canvas.style.height = `${Math.max(1, lanes.length) * BAND}px`;
     const context = fitted(this.canvas);
     const width = this.canvas.clientWidth;
@@ -93,6 +93,12 @@ export class Timeline {
     });
     return each.length ? `Over the last minute: ${each.join("; ")}` : "No face was read yet";
   }
+}
+
+/** The faces that were there for most of the minute, in the order of their numbers. */
+function longest(faces) {
+  const sorted = faces.sort(([, one], [, other]) => other.length - one.length);
+  return sorted.slice(0, LANES).sort(([one], [other]) => one - other);
 }
 
 /** Moments that follow each other without a gap. */

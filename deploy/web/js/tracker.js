@@ -186,8 +186,9 @@ function halfway(one, other) {
   return one.map((value, k) => (value + other[k]) / 2);
 }
 
-/** Seen lately, and its centre is in the picture. */
-function alive({ box, seen }, { width, height }, seconds) {
+/** Seen now or lately, and its centre is in the picture. */
+function alive({ box, seen, visible }, { width, height }, seconds) {
   const [x, y] = [box[0] + box[2] / 2, box[1] + box[3] / 2];
-  return seconds - seen <= FORGET && x >= 0 && x < width && y >= 0 && y < height;
+  const lately = visible || seconds - seen <= FORGET;
+  return lately && x >= 0 && x < width && y >= 0 && y < height;
 }

@@ -32,13 +32,24 @@ async function work(message) {
     self.postMessage({ ...answer, kind: message.kind, number: message.number });
   } catch (error) {
     if (!(error instanceof Plain)) console.warn(error);
-    const otherwise = "This picture could not be read: it may be too large for this browser.";
-    const text = told(error, message.kind === "start" ? NOT_STARTED : otherwise);
+    const text = told(error, await otherwise(message.kind).catch(() => FAILED.frame));
     self.postMessage({ kind: "failed", of: message.kind, number: message.number, text });
   }
 }
 
 const NOT_STARTED = "The page could not be started in this browser: try a newer one.";
+const FAILED = {
+  start: NOT_STARTED,
+  picture: "This picture could not be read: it may be too large for this browser.",
+  frame: "A frame of the camera could not be read: load the page again.",
+};
+
+/** What is said of a failure; one of a graphics processor, which can get lost, is the last. */
+async function otherwise(kind) {
+  if (engine?.name !== "webgpu") return FAILED[kind];
+  await begin({ wanted: "wasm", threads: null });
+  return "The graphics processor failed: the page goes on without it. Try again.";
+}
 
 async function begin({ wanted, threads }) {
   if (typeof OffscreenCanvas !== "function") throw new Plain(NOT_STARTED);
