@@ -282,8 +282,8 @@ def test_a_small_square_without_a_face_is_read_whole(page, fer):
 
 
 def test_the_camera_is_read_live(driver, address, tmp_path):
-    # Three seconds a round: a busy machine sees few of the frames.
-    flags = browser.camera(tmp_path / "face.y4m", browser.scenes(90))
+    # Six seconds a round: a busy machine sees few of the frames.
+    flags = browser.camera(tmp_path / "face.y4m", browser.scenes(180))
     with browser.chromium(driver, *flags) as opened, watched(opened, address) as page:
         browser.opened(page, address)
         page.click("#camera")
