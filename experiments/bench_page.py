@@ -84,10 +84,21 @@ def _checked(path: Path, row: dict, counts: dict) -> dict:
     wrong = differing(recipe(), recipe() | row["recipe"]) - FREE
     if wrong:
         raise FerlibError(f"{path}: not the bench's recipe, {', '.join(sorted(wrong))} differ")
+    if row["commit"].endswith("+"):
+        raise FerlibError(f"{path}: trained with changes that were not committed")
     measured = {name: figures.get("n") for name, figures in row["test"].items()}
     if measured != counts.get(row["labels"]):
         raise FerlibError(f"{path}: not measured on FER2013's whole test split")
     return row
+
+
+def check_seeds(rows: list[dict]) -> None:
+    """FerlibError where two rows of a net differ in more than the seed."""
+    epochs: dict[tuple, int] = {}
+    for row in rows:
+        if epochs.setdefault(of_row(row)[:2], row["epochs"]) != row["epochs"]:
+            what = " and ".join(map(str, of_row(row)[:2]))
+            raise FerlibError(f"{what}: {row['epochs']} epochs here, others there: no seeds of one")
 
 
 def again(folder: Path, recorded: list[dict], counts: dict) -> list[dict]:
@@ -162,8 +173,16 @@ def nets_of(rows: list[dict], labels: str) -> list[dict]:
     for name in sorted({row["net"] for row in rows if row["labels"] == labels}):
         seeds = pages.pick(rows, net=name, labels=labels)
         means = {key: mean([row[key] for row in seeds]) for key in MEANT}
-        found.append(seeds[0] | means | {"name": name, "seeds": seeds, "several": len(seeds) > 1})
+        known = {"name": name, "seeds": seeds, "several": len(seeds) > 1}
+        found.append(seeds[0] | means | known | {"copies": on_copies(means["test"])})
     return sorted(found, key=lambda net: -net["test"]["without near"]["accuracy"])
+
+
+def on_copies(test: dict) -> float:
+    """The accuracy on the exact copies alone, of those with and without them."""
+    columns = [test[name] for name in ("published", "without exact")]
+    (whole, right), (rest, others) = ((one["n"], one["accuracy"] * one["n"]) for one in columns)
+    return (right - others) / (whole - rest)
 
 
 MEANT = ("train", "valid", "test")  # over seeds
@@ -191,9 +210,8 @@ def page(found: dict, copies: dict, speeds: dict) -> str:
     """results/bench.md of what results/bench.json, duplicates.json and zoo.json hold."""
     known = {labels: nets_of(found["rows"], labels) for labels in LABEL_SETS}
     told = {"b": found, "d": copies, "z": speeds, "nets": known, "ranged": ranged}
-    for row in found["rows"]:
-        check_choice("network in results/zoo.json", row["net"], speeds["nets"])
-    told["quiet"] = [quiet_minutes(row, speeds["nets"][row["net"]]) for row in found["rows"]]
+    timed = [row for row in found["rows"] if row["net"] in speeds["nets"]]
+    told["quiet"] = [quiet_minutes(row, speeds["nets"][row["net"]]) for row in timed]
     return pages.rendered("bench.md.jinja", sources=json.loads(SOURCES.read_text()), **told)
 
 
@@ -254,6 +272,7 @@ def gather(args: argparse.Namespace, recorded: dict, counts: dict) -> dict:
     data = fer2013.load() if args.own else None
     others = [row for asked in args.own for row in own(asked, data)]
     known = merged(recorded["rows"], rows, of_row)
+    check_seeds(known)
     once_more = again(args.again, known, counts) if args.again else []
     return {
         "conditions": conditions(command(args), dataset="FER2013, with the FER+ votes"),

@@ -1,4 +1,4 @@
-"""From nothing to a net beyond the paper's, against the clock.
+"""From nothing to a net beyond the paper's, with the mirror images' answers, against the clock.
 
     FERLIB_DATA=... python experiments/speedrun.py [--seed 0]
 

@@ -190,8 +190,15 @@ def version_of(*modules: ModuleType) -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, "" outside one; "+" when tracked files differ from it."""
-    call = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    """The checkout's commit, "" outside one; "+" when its files differ, or code is not in it."""
+    known = _git("describe", "--always", "--dirty=+")
+    new = known and _git("ls-files", "--others", "--exclude-standard", "*.py")
+    return known + "+" if new and not known.endswith("+") else known
+
+
+def _git(*words: str) -> str:
+    """What git says in the package's folder; "" where there is none."""
+    call = ["git", "-C", str(Path(__file__).parent), *words]
     try:
         return subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:

@@ -1,8 +1,19 @@
 """What tests of training share: a recipe of seconds, and how to look at the weights it gives."""
 
 import numpy as np
+import pytest
 
-from ferlib import nets, training
+from ferlib import nets, runtime, training
+
+needs_bfloat16 = pytest.mark.skipif(
+    not runtime.can_bfloat16(), reason="bfloat16 takes a CPU with AVX-512"
+)
+
+
+def half(*values):
+    """Values for a test in bfloat16."""
+    return pytest.param(*values, marks=needs_bfloat16)
+
 
 QUICK = training.Recipe(net="vgg-tiny", epochs=2, batch_size=32, lr=0.05, precision="float32")
 PLAIN = nets.Info.of(nets.find("vgg-tiny"))  # as a net is used before anything is fitted to it

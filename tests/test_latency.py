@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from learning import half
 
 from ferlib import nets, runtime
 from ferlib.data import cartoon
@@ -61,7 +62,13 @@ def answers(tiny, how: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("how", "change"),
-    [("fused", 1e-4), ("bfloat16", 0.02), ("int8", 0.1), ("int8 crops", 0.1), ("int8 static", 0.1)],
+    [
+        ("fused", 1e-4),
+        half("bfloat16", 0.02),
+        ("int8", 0.1),
+        ("int8 crops", 0.1),
+        ("int8 static", 0.1),
+    ],
 )
 def test_our_competitors_give_the_answers_of_float32(tiny, how, change):
     truth, mine = (softmax(answers(tiny, each)) for each in ("float32", how))

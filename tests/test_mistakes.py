@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from command import ferlib, mistake
 from common import free_port
 from PIL import Image
 
-from ferlib import FerlibError, training
+from ferlib import FerlibError, files, training
 from ferlib.data import cartoon, fer2013, folders, images, sample
 from ferlib.data.labels import EMOTIONS, SEVEN
 from ferlib.evaluation import bench, contest, evaluate
@@ -396,3 +397,18 @@ def test_a_server_that_is_ended_while_it_starts_leaves_nothing(tmp_path):
         process.terminate()
         assert process.wait(60) == 1 and b"stopped" in process.stderr.read()
     assert not notes.processes(started) and not Path(started.folder).exists()
+
+
+def test_code_that_is_in_no_commit_is_told(tmp_path, monkeypatch):
+    """As a network of one's own in a new file, by which a row was trained."""
+    calls = (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"])
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for call in calls:
+        subprocess.run(["git", *who, *call], cwd=tmp_path, check=True)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "files.py"))
+    clean = files.commit()
+    assert re.fullmatch("[0-9a-f]{7,}", clean)
+    (tmp_path / "notes.txt").write_text("no code")
+    assert files.commit() == clean
+    (tmp_path / "mine.py").write_text("a = 1")
+    assert files.commit() == clean + "+"

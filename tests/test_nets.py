@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from learning import needs_bfloat16
 
 from ferlib import EMOTIONS, nets, runtime
 from ferlib.data.images import prepare
@@ -221,6 +222,7 @@ def test_the_widened_graph_of_a_net_for_colours_is_the_same_net(colours):
     )
 
 
+@needs_bfloat16
 def test_a_net_for_colours_in_bfloat16_answers_alike(colours):
     net = nets.create(nets.find("vgg-tiny", channels=3), seed=0)
     x = mx.nd.array(colours)
@@ -241,6 +243,7 @@ def spread():
 
 
 @pytest.mark.parametrize("layers", [in_groups, spread])
+@needs_bfloat16
 def test_in_bfloat16_a_first_convolution_may_see_other_channels_than_the_picture(colours, layers):
     net = nn.HybridSequential()
     net.add(*layers(), nn.BatchNorm(in_channels=24), nn.Activation("relu"), nn.Flatten())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import requests
 from common import free_port
+from learning import needs_bfloat16
 from PIL import Image
 
 from ferlib import Recognizer, nets, plots, runtime, training
@@ -60,6 +61,7 @@ def test_it_learns_from_drawn_faces(prefix, drawn):
     assert report.accuracy > 0.5  # the commonest emotion is 0.27 of them
 
 
+@needs_bfloat16
 def test_its_graph_in_bfloat16_is_the_same_net(drawn):
     net = nets.create("residual", seed=0)
     x = np.random.default_rng(0).standard_normal((8, 1, 48, 48)).astype(np.float32)

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from learning import PLAIN, QUICK, assert_same, fit, weights
+from learning import PLAIN, QUICK, assert_same, fit, needs_bfloat16, weights
 
 from ferlib import nets, runtime, training
 from ferlib.cli.main import main
@@ -29,6 +29,7 @@ from ferlib.nets import places
 from ferlib.nets.answer import softmax
 from ferlib.nets.places import weight_files
 from ferlib.nets.zoo import vgg
+from ferlib.runtime import cpu
 from ferlib.training import batches, checkpoints, loop, precision, teachers
 
 pytestmark = pytest.mark.slow  # trains, if only for seconds
@@ -241,6 +242,7 @@ def register_certain(batch_norm: bool) -> str:
     return "certain"
 
 
+@needs_bfloat16
 def test_bfloat16_gives_nearly_the_same_gradients_and_leaves_the_net_alone(drawn, own_nets):
     net = nets.create(register_certain(batch_norm=True), seed=0)
     x, y = map(mx.nd.array, some(drawn, 32))
@@ -817,3 +819,27 @@ def test_what_cannot_be_trained_leaves_no_folder(drawn, tmp_path):
     with pytest.raises(FerlibError, match="fewer than one batch"):
         training.fit(few, valid, QUICK, tmp_path / "run", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_processor_without_bfloat16_is_told(monkeypatch):
+    monkeypatch.setattr(training.precision.runtime, "can_bfloat16", lambda: False, raising=False)
+    with pytest.raises(FerlibError, match="cannot compute in bfloat16"):
+        training.precision.chosen(training.Recipe(precision="bfloat16"), [mx.cpu()])
+    assert training.precision.chosen(training.Recipe(), [mx.cpu()]) == (
+        "bfloat16" if training.precision.runtime.fast_bfloat16() else "float32"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "limit", "able"),
+    [
+        ("avx2", "", False),
+        ("avx2 avx512f avx512bw avx512dq avx512vl", "", True),
+        ("avx2 avx512f avx512bw avx512dq avx512vl", "AVX2", False),
+        ("avx2 avx512f avx512bw avx512dq avx512vl", "avx512_core_vnni", True),
+    ],
+)
+def test_bfloat16_takes_avx512(flags, limit, able, monkeypatch):
+    monkeypatch.setenv("DNNL_MAX_CPU_ISA", limit)
+    monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset(flags.split()))
+    assert cpu.can_bfloat16() == able

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from learning import PLAIN, QUICK, assert_same, fit, weights
+from learning import PLAIN, QUICK, assert_same, fit, half, weights
 
 from ferlib import nets, runtime, training
 from ferlib.cli.main import main
@@ -190,7 +190,7 @@ ENDS = ("vgg-tiny", "vgg13small", "deep_emotion", "web_cnn", "resnet18")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["float32", half("bfloat16")])
 @pytest.mark.parametrize("name", ENDS)
 def test_features_are_what_the_last_layer_sees(name, kind):
     net = nets.create(name, seed=1)
@@ -211,7 +211,7 @@ def scattered(net, learn) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["float32", half("bfloat16")])
 def test_a_centre_loss_draws_classes_together(drawn_splits, learnt, kind):
     splits = drawn_splits[0].take(range(512)), drawn_splits[1].take(range(48))
     how = replace(QUICK, epochs=3, start=learnt[0], grow=((1, 2 / 3),), precision=kind)
@@ -252,7 +252,7 @@ def certain(own_nets, tmp_path):
     return str(tmp_path / "certain")
 
 
-@pytest.mark.parametrize(("kind", "within"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize(("kind", "within"), [("float32", 1e-5), half("bfloat16", 2e-2)])
 def test_a_step_beside_frozen_features_by_hand(certain, kind, within):
     """The last layer's gradient is (softmax - targets) times its input, that of prediction."""
     how = {"momentum": 0, "weight_decay": 0, "lr": 1, "batch_size": 16, "precision": kind}
@@ -274,7 +274,11 @@ def test_a_step_beside_frozen_features_by_hand(certain, kind, within):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [{}, {"average": 0.9}, {"precision": "bfloat16"}], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"average": 0.9}, half({"precision": "bfloat16"})],
+    ids=str,
+)
 def test_what_is_frozen_stays_bit_by_bit(drawn, learnt, how, tmp_path):
     """With classes of one's own as well; and the head learns what features tell."""
     first = learnt[0]

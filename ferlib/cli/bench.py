@@ -36,8 +36,9 @@ def bench(args: Namespace) -> dict:
 def _row(net: str, labels: str, data: Any, args: Namespace) -> dict:
     from ferlib.evaluation import contest
 
-    epochs = args.epochs or contest.epochs_for(net, data, args.minutes, args.out)
-    told = contest.row(net, labels, data, epochs, args.seed, args.out)
+    minutes = contest.MINUTES if args.minutes is None else args.minutes
+    epochs = args.epochs or contest.epochs_for(net, data, minutes, args.out)
+    told = contest.row(net, labels, data, epochs, args.seed or 0, args.out)
     print(_line(f"{net}, {labels}, {epochs} epochs", told["test"]), flush=True)
     return told
 
@@ -46,13 +47,16 @@ def _score(args: Namespace) -> dict:
     from ferlib.data.sources import DRAWN, open_data
     from ferlib.evaluation import bench as scoring
 
-    if args.nets:
-        args.refuse(f"--predictions are not of a network to be trained: leave out {args.nets[0]}")
+    options = ("minutes", "epochs", "seed")
+    given = [f"--{name}" for name in options if getattr(args, name) is not None]
+    for word in (*args.nets, *given):
+        args.refuse(f"--predictions are not of a network to be trained: leave out {word}")
     if len(args.labels or ()) != 1:
         args.refuse(f"--predictions needs --labels, one of {' and '.join(LABEL_SETS)}")
     data = _fer2013(open_data(DRAWN if args.sample else args.data))
     part = scoring.split_of(data, "test", args.labels[0])
-    found = scoring.in_columns(scoring.read_predictions(args.predictions, part), data, part)
+    scores = scoring.read_predictions(args.predictions, part, scoring.besides(data, part))
+    found = scoring.in_columns(scores, data, part)
     print(_line(args.predictions, found))
     return {"predictions": args.predictions, "labels": args.labels[0], "test": found}
 
@@ -76,9 +80,9 @@ def add_commands(commands: Any) -> None:
     add = command.add_argument
     add("nets", nargs="*", metavar="NET", help="networks (default: all)")
     add("--labels", action="append", choices=LABEL_SETS, help="default: both, one after the other")
-    add("--minutes", type=amount, default=30.0, help="of training for each, on these threads")
+    add("--minutes", type=amount, help="of training for each, on these threads (default: 30)")
     add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")
-    add("--seed", type=seed, default=0)
+    add("--seed", type=seed, help="of all chance (default: 0)")
     add("--out", default="runs/bench", metavar="FOLDER", help="nets, logs and rows")
     add("--predictions", metavar="FILE", help="a CSV: row of FER2013, then a score for each class")
     source = command.add_mutually_exclusive_group()

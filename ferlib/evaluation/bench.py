@@ -6,7 +6,8 @@ occur in the training split, and without those that nearly do.
 """
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ferlib.data import duplicates, table
-from ferlib.data.dataset import Dataset
+from ferlib.data.dataset import SPLITS, Dataset
 from ferlib.data.fer2013 import Fer2013
+from ferlib.data.gather import LEFT_OUT, WORDS
 from ferlib.data.labels import EMOTIONS, LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
 from ferlib.metrics import Figures, measure
@@ -87,17 +89,25 @@ def in_columns(scores: np.ndarray, data: Fer2013, part: Dataset) -> dict[str, di
 # ---------------------------------------------------------------- somebody else's predictions
 
 
-def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
+def besides(data: Fer2013, part: Dataset) -> set[int]:
+    """The rows of a split that do not count: in FER+ those without a majority."""
+    split = SPLITS.index(part.about["split"])
+    return set(np.flatnonzero(data.usage == split).tolist()) - set(np.asarray(part.rows).tolist())
+
+
+def read_predictions(path: str | Path, part: Dataset, passed: Collection[int] = ()) -> np.ndarray:
     """A CSV with a column `row` (of FER2013, from 0) and one for each class -> float (n, K).
 
-    In the order of `part`, made to sum to one. FerlibError names the line of what is wrong: a row
-    that is missing, doubled or of another split, a class that is not there, a score that is none.
+    In the order of `part`, made to sum to one. Rows in `passed`, such as `besides` gives, are
+    passed over. The classes may have their usual names, such as happy. FerlibError names the line
+    of what is wrong: a row that is doubled or of another split, a score that is none; or the first
+    row that is missing, or the class.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
             between, lines = table.reader(file)
             try:
-                return _read(path, between, lines, part)
+                return _read(path, between, lines, part, passed)
             except csv.Error as error:
                 raise FerlibError(f"{path}, line {lines.line_num}: {error}") from None
     except UnicodeDecodeError:
@@ -108,10 +118,12 @@ def read_predictions(path: str | Path, part: Dataset) -> np.ndarray:
         raise FerlibError(f"{path}: {error.strerror}") from None
 
 
-def _read(path: str | Path, between: str, lines: Any, part: Dataset) -> np.ndarray:
+def _read(
+    path: str | Path, between: str, lines: Any, part: Dataset, passed: Collection[int]
+) -> np.ndarray:
     place = {int(row): at for at, row in enumerate(part.rows if part.rows is not None else ())}
     scores = np.full((len(part), len(part.classes)), np.nan)
-    names = [name.strip().lower() for name in next(lines, [])]
+    names = [_class(name.strip().lower()) for name in next(lines, [])]
     _check_header(path, names, part.classes)
     for cells in filter(None, lines):
         where = f"{path}, line {lines.line_num}"
@@ -119,7 +131,13 @@ def _read(path: str | Path, between: str, lines: Any, part: Dataset) -> np.ndarr
             raise FerlibError(f"{where}: {len(cells)} cells, expected {len(names)}")
         decimals = cells if between == "," else (cell.replace(",", ".") for cell in cells)
         line = dict(zip(names, decimals, strict=True))
-        at, row = _row(where, line, place, part)
+        row = _row(where, line)
+        if row in passed:
+            continue
+        if row not in place:
+            split = part.about.get("split", "")
+            raise FerlibError(f"{where}: row {row} is none of the {len(part)} {split} rows")
+        at = place[row]
         if not np.isnan(scores[at, 0]):
             raise FerlibError(f"{where}: row {row} stands there twice")
         scores[at] = _scores(where, line, part.classes)
@@ -146,18 +164,17 @@ def _check_header(path: str | Path, names: Sequence[str], classes: Sequence[str]
         raise FerlibError(f"{path}: two columns are called {twice[0]!r}")
 
 
-def _row(where: str, line: dict, place: dict[int, int], part: Dataset) -> tuple[int, int]:
-    """Where in the split a line's row stands, and the row."""
-    try:
-        row = int(line["row"])
-        return place[row], row
-    except ValueError:
-        raise FerlibError(f"{where}: {line['row'][:20]!a} is no row number") from None
-    except KeyError:
-        split = part.about.get("split", "")
-        raise FerlibError(
-            f"{where}: row {row} is none of the {len(part)} {split} rows that count"
-        ) from None
+def _class(name: str) -> str:
+    """An emotion's own name for its usual ones, such as happy; others stay."""
+    return EMOTIONS[WORDS[name]] if WORDS.get(name, LEFT_OUT) != LEFT_OUT else name
+
+
+def _row(where: str, line: dict) -> int:
+    """The number of a line's row; 32298.0, as some programs write it, is one."""
+    found = re.fullmatch(r"([0-9]{1,9})(\.0+)?", line["row"].strip())
+    if not found:
+        raise FerlibError(f"{where}: {line['row'][:20]!a} is no row number")
+    return int(found[1])
 
 
 def _scores(where: str, line: dict, classes: Sequence[str]) -> np.ndarray:

@@ -6,13 +6,12 @@ import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ferlib import files, nets, runtime, training
+from ferlib import nets, runtime, training
 from ferlib.data.dataset import SPLITS
 from ferlib.data.fer2013 import Fer2013
 from ferlib.data.labels import EMOTIONS
@@ -106,12 +105,13 @@ def row(
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
     learn, valid = to_train(data, labels)
     how = recipe(net, epochs, seed)
-    training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
+    info = training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
     told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}
     told |= pace(read_log(log_of(prefix)), int(learn.trainable(how.scheme).sum()))
     told |= {"recipe": asdict(how)} | _answers(prefix, labels, data)
-    told |= {"date": date.today().isoformat(), "commit": files.commit()}
-    told |= {"machine": runtime.describe()}
+    assert info.trained is not None  # `train_to` tells it
+    machine = dict(info.trained.machine)  # with the precision that the net was trained in
+    told |= {"date": info.trained.date, "commit": machine.pop("commit"), "machine": machine}
     with whole_file(f"{prefix}-row.json") as partial:
         partial.write_text(json.dumps(told, indent=1) + "\n")
     return told

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "devices": ("amx", "contexts", "describe", "fast_bfloat16", "fast_int8"),
-        "cpu": ("cores", "threads"),
+        "cpu": ("can_bfloat16", "cores", "threads"),
         "mxnet": ("ENGINES", "engine", "import_mxnet"),
         "names": ("restore_names",),
         "parallel": ("ahead",),

@@ -42,6 +42,7 @@ def asked_threads() -> int:
 
 _AMX_FLAGS = {"amx_tile", "amx_bf16", "amx_int8"}
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+_AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # oneDNN's AVX512_CORE
 _LIMIT = "DNNL_MAX_CPU_ISA"  # the bundled oneDNN 2.4.4 does not know ONEDNN_MAX_CPU_ISA
 _WITH_BFLOAT16 = ("", "ALL", "AVX512_CORE_BF16", "AVX512_CORE_AMX")
 
@@ -49,6 +50,12 @@ _WITH_BFLOAT16 = ("", "ALL", "AVX512_CORE_BF16", "AVX512_CORE_AMX")
 def bfloat16_allowed() -> bool:
     """Whether the user's limit, if there is one, leaves oneDNN the CPU's own bfloat16."""
     return os.environ.get(_LIMIT, "").upper() in _WITH_BFLOAT16
+
+
+def can_bfloat16() -> bool:
+    """Whether oneDNN computes in bfloat16 here at all, fast or not: from AVX-512 on."""
+    limit = os.environ.get(_LIMIT, "").upper()
+    return cpu_flags() >= _AVX512 and limit.startswith(("ALL", "AVX512_CORE") if limit else "")
 
 
 @cache

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from ferlib import runtime
+from ferlib.errors import FerlibError
 from ferlib.nets.graph import shapes
 from ferlib.training import weaving
 from ferlib.training.recipe import Recipe
@@ -21,10 +22,18 @@ THREE_TILES = range(33, 49)  # places of a map that AMX takes in three tiles of 
 
 
 def chosen(recipe: Recipe, ctx: list) -> str:
-    """The precision of a training's convolutions: the recipe's, or the faster one that is sound."""
+    """The precision of a training's convolutions: the recipe's, or the faster one that is sound.
+
+    FerlibError for bfloat16 where the processor has none.
+    """
+    on_cpu = ctx[0].device_type == "cpu"
+    if recipe.precision == "bfloat16" and on_cpu and not runtime.can_bfloat16():
+        raise FerlibError(
+            "this processor cannot compute in bfloat16, which takes AVX-512: "
+            "choose the precision auto or float32"
+        )
     if recipe.precision != "auto":
         return recipe.precision
-    on_cpu = ctx[0].device_type == "cpu"
     sound = on_cpu and runtime.fast_bfloat16() and recipe.network().bfloat16
     return "bfloat16" if sound else "float32"
 
