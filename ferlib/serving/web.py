@@ -61,7 +61,7 @@ def build(folder: str | Path | None = None, weights: str | Path | None = None) -
 def given_out(folder: Path) -> set[str]:
     """What a built page consists of, "." for the folder itself, which is `index.html`.
 
-    OSError, ValueError or LookupError where the folder holds none.
+    OSError, ValueError, LookupError or TypeError where the folder holds none.
     """
     about = json.loads((folder / ABOUT).read_text())
     listed = (folder / LISTED).read_text().split("self.FILES = ")[1]

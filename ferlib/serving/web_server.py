@@ -82,7 +82,7 @@ def server(folder: str | Path, port: int = 0) -> Server:
     folder = Path(folder)
     try:
         names = web.given_out(folder)
-    except (OSError, ValueError, LookupError):
+    except (OSError, ValueError, LookupError, TypeError):
         raise FerlibError(
             f"{folder} holds no page: `ferlib web --out {folder}` builds one"
         ) from None

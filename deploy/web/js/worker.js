@@ -6,7 +6,7 @@ import { CROP } from "./picture.js";
 import { read, readUpright } from "./reader.js";
 import { glance, near, search } from "./search.js";
 import { Tracker } from "./tracker.js";
-import { Plain, told } from "./words.js";
+import { Plain } from "./words.js";
 
 const LIVE = 320; // pixels: the longer side of the copy in which a frame's faces are looked for,
 const CLOSER = 640; // and of the one where that shows fewer than there were
@@ -32,7 +32,8 @@ async function work(message) {
     self.postMessage({ ...answer, kind: message.kind, number: message.number });
   } catch (error) {
     if (!(error instanceof Plain)) console.warn(error);
-    const text = told(error, await otherwise(message.kind).catch(() => FAILED.frame));
+    const ours = error instanceof Plain;
+    const text = ours ? error.message : await otherwise(message.kind).catch(() => FAILED.frame);
     self.postMessage({ kind: "failed", of: message.kind, number: message.number, text });
   }
 }
@@ -46,7 +47,7 @@ const FAILED = {
 
 /** What is said of a failure; one of a graphics processor, which can get lost, is the last. */
 async function otherwise(kind) {
-  if (engine?.name !== "webgpu") return FAILED[kind];
+  if (engine?.name !== "webgpu") return FAILED[kind] ?? FAILED.frame;
   await begin({ wanted: "wasm", threads: null });
   return "The graphics processor failed: the page goes on without it. Try again.";
 }
