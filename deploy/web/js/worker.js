@@ -31,8 +31,8 @@ async function work(message) {
     const answer = await WORK[message.kind](message);
     self.postMessage({ ...answer, kind: message.kind, number: message.number });
   } catch (error) {
-    if (!(error instanceof Plain)) console.warn(error);
     const ours = error instanceof Plain;
+    if (!ours) console.warn(error);
     const text = ours ? error.message : await otherwise(message.kind).catch(() => FAILED.frame);
     self.postMessage({ kind: "failed", of: message.kind, number: message.number, text });
   }
