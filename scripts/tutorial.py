@@ -31,8 +31,8 @@ BUILD = ROOT / "build"
 BOOK = BUILD / "notebooks"
 TRAINS = "08_training.ipynb"
 # Small nets that learn few drawn faces differ by points of accuracy when a last digit does. With
-# these the same instructions run in the same order on every machine, and the chapters' claims
-# about what a training came to are checked on the same nets.
+# these the same instructions run on every machine, and the chapters' claims about what a training
+# came to are checked on nearly the same nets: oneDNN still orders its sums by the processor's kind.
 ALIKE = {"OMP_NUM_THREADS": "1", "DNNL_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
 ALIKE["FERLIB_CHECKS"] = "1"  # elsewhere a claim that does not hold must not stop a reader
 _BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in Linux's prctl.h
