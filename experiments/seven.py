@@ -3,7 +3,8 @@
     FERLIB_DATA=... python experiments/seven.py --start ferplus --out runs/seven/a
 
 Both sets of labels are of the same training pictures: nothing from outside is used. The votes also
-soften the labels (`--soft`). Settings are chosen on PublicTest.
+soften the labels (`--soft`), and so may nets that have learnt the seven classes before
+(`--teacher`). Settings are chosen on PublicTest.
 """
 
 import argparse
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--mixup", type=float, default=0.0, help="alpha")
     parser.add_argument("--average", type=float, default=0.0, help="decay a step")
     parser.add_argument("--grow", action="store_true", help="smaller pictures at first")
+    parser.add_argument("--teacher", action="append", default=[], help="answers to what it sees")
+    parser.add_argument("--share", type=float, default=0.5, help="of the targets, the teachers'")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     data = fer2013.load_or_sample()
@@ -36,7 +39,8 @@ def main() -> None:
         name: getattr(args, name) for name in ("start", "epochs", "lr", "mixup", "average", "seed")
     }
     how |= {} if args.grow else {"grow": ()}
-    recipe = training.Recipe(net=net, batch_size=64, **how)
+    how |= {"teacher": tuple(args.teacher), "teacher_views": bool(args.teacher)}
+    recipe = training.Recipe(net=net, batch_size=64, teacher_share=args.share, **how)
     command = " ".join(["python", *sys.argv])
     training.train_to(args.out, learn, valid, recipe, command=command)
 
