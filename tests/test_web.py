@@ -465,6 +465,16 @@ def test_a_page_that_cannot_read_says_why(one, address, fault):
         assert page.is_disabled("#camera")
 
 
+@pytest.mark.parametrize("fault", [{"status": 404}, {"body": "export class {"}])
+def test_a_page_whose_own_part_is_gone_says_so(one, address, fault):
+    fault = {"content_type": "text/javascript"} | fault
+    with watched(one, address, ("404", "Unexpected token"), service_workers="block") as page:
+        page.context.route("**/js/marks.js", lambda route: route.fulfill(**fault))
+        page.goto(address)
+        page.wait_for_selector("#alert:has-text('could not begin')")
+        assert page.inner_text("#state") == "Not ready"
+
+
 # ---------------------------------------------------------------- without a network
 
 

@@ -42,10 +42,13 @@ HOSTS = ("localhost", "127.0.0.1")
 class Handler(SimpleHTTPRequestHandler):
     """The page's own files, with the headers that it needs: a folder may hold others beside."""
 
-    names: frozenset[str] = frozenset()  # in the folder, what is given out
     protocol_version = "HTTP/1.1"
     timeout = 30  # seconds of silence, after which a connection is closed
     extensions_map = SimpleHTTPRequestHandler.extensions_map | TYPES
+
+    def __init__(self, *connection: Any, names: frozenset[str], directory: str):
+        self.names = names  # in the folder, what is given out; first, for the next line answers
+        super().__init__(*connection, directory=directory)
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
@@ -95,9 +98,9 @@ def check_port(port: int) -> None:
 
 
 def _bound(folder: Path, port: int, names: Iterable[str] = ()) -> Server:
-    handler = type("Named", (Handler,), {"names": frozenset(names)})
+    handler = partial(Handler, names=frozenset(names), directory=str(folder))
     try:
-        return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
+        return Server(("127.0.0.1", port), handler)
     except PermissionError:
         raise FerlibError(f"port {port} is for root: choose one above 1023") from None
     except OSError:

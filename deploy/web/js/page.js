@@ -28,6 +28,7 @@ let starting = 0; // the number of a camera that does not run yet, 0 for none
 let early = null; // a picture that was dropped before it could be read
 let current = 0; // of pictures and camera: what belongs to an earlier one is no longer shown
 
+document.body.dataset.begun = "yes"; // for first.js
 begin().catch((error) => fail(told(error, "The page could not be started: load it again.")));
 
 async function begin() {
