@@ -15,7 +15,7 @@ from command import ferlib, no_file_larger_than
 from common import ROOT, astronaut, tiny_weights
 from PIL import Image
 
-from ferlib import Recognizer, nets
+from ferlib import EMOTIONS, Recognizer, nets
 from ferlib.errors import FerlibError
 from ferlib.files import recorded
 from ferlib.nets.info import Info, Trained
@@ -96,6 +96,24 @@ def test_the_cards_links_lead_out_of_the_folder(shipped):
         place = target.removeprefix(f"{hub.REPOSITORY}/blob/main/").split("#")[0]
         inside = (shipped / target).is_file() or target == hub.REPOSITORY
         assert inside or (ROOT / place).is_file(), target
+
+
+def test_another_net_leaves_nothing_of_the_one_before(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 48, 48), np.uint8)
+    own = tmp_path / "model_store" / "mine"
+    nets.save(nets.create("vgg-tiny", seed=1), own, Info.of(nets.find("vgg-tiny"), EMOTIONS))
+    hub.write(tmp_path / "hub", "ferplus-small", pictures)
+    hub.write(tmp_path / "hub", own)
+    assert {path.name for path in (tmp_path / "hub").iterdir()} == NAMES
+    (tmp_path / "hub" / "LICENSE").write_text("mine")
+    hub.write(tmp_path / "hub", own)
+    assert (tmp_path / "hub" / "LICENSE").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "is_one"), [("ferplus-small", True), ("mine", False)])
+def test_only_the_projects_own_nets_have_its_licence(name, is_one, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert hub._is_shipped(Path("model_store", name)) == is_one
 
 
 def needed() -> str:

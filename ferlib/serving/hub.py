@@ -14,11 +14,10 @@ from typing import Any
 
 from ferlib.data.images import Crops
 from ferlib.errors import FerlibError
-from ferlib.faces import roll
 from ferlib.faces.face import CROP
 from ferlib.files import check_free, recorded, whole_files
 from ferlib.nets.info import Info
-from ferlib.nets.places import DEFAULT_WEIGHTS, STORES, find_weights
+from ferlib.nets.places import DEFAULT_WEIGHTS, SHIPPED, STORES, find_weights
 from ferlib.serving import onnx
 
 REPOSITORY = "https://github.com/ferlib/ferlib"
@@ -53,7 +52,15 @@ def write(
         places["README.md"].write_text(card(prefix, info), encoding="utf-8")
         if "LICENSE" in places:
             places["LICENSE"].write_text(licence())
+    _forget({"model_int8.onnx", "LICENSE"} - {*names}, Path(folder))
     return files
+
+
+def _forget(names: set[str], folder: Path) -> None:
+    """Remove what another net left there; a licence only where it is this project's."""
+    for file in (folder / name for name in names if (folder / name).is_file()):
+        if file.name != "LICENSE" or file.read_bytes() == licence().encode():
+            file.unlink()
 
 
 def _is_ours(folder: Path) -> bool:
@@ -100,7 +107,7 @@ _FIGURES = ("split", "protocol", "n", "accuracy", "balanced_accuracy")
 
 
 def _is_shipped(prefix: Path) -> bool:
-    return prefix.parent in STORES and prefix.name != roll.NAME
+    return prefix.name in SHIPPED and prefix.parent.resolve() in STORES
 
 
 def _front(prefix: Path, rows: Sequence[dict[str, Any]]) -> str:
