@@ -637,6 +637,27 @@ def test_the_client_from_the_command_line_asks_in_portions(served, tmp_path, cap
     assert all("whole_picture" in json.loads(line.split(" ", 1)[1]) for line in lines)
 
 
+def test_the_client_sends_no_more_than_a_request_takes(tmp_path, capsys, monkeypatch):
+    """Large files in portions of their own, and again what had no room beside those before it."""
+    monkeypatch.setattr(client, "LARGEST", 100)
+    names = [str(tmp_path / f"{index}.jpg") for index in range(6)]
+    for name, size in zip(names, (60, 60, 10, 10, 200, 10), strict=True):
+        Path(name).write_bytes(b"x" * size)
+    asked = []
+
+    def answers(pictures):
+        asked.append([len(picture) for picture in pictures])
+        full = {"error": {"code": "picture_too_large"}}
+        return [{"faces": []} if place < 2 else full for place in range(len(pictures))]
+
+    monkeypatch.setattr(client, "ask", answers)
+    client.main(names)
+    assert asked == [[60], [60, 10, 10], [10], [200], [10]]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" ", 1)[0] for line in lines] == names
+    assert all("faces" in line for line in lines)
+
+
 @pytest.mark.slow
 def test_the_client_waits_as_long_as_a_busy_server_says(gated):
     """nginx refuses until the storm is over, and says for how long."""

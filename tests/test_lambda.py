@@ -112,6 +112,8 @@ def test_a_build_that_fails_leaves_what_was_there(package, tmp_path, monkeypatch
     with pytest.raises(setup.SetupError, match="another place"):
         pack.assemble(tmp_path, "3.13", "x86_64")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(setup.SetupError, match="another place"):  # it holds a function.py as well
+        pack.assemble(HERE, "3.13", "x86_64")
 
     def fails(*_, **__):
         raise setup.SetupError("no registry")

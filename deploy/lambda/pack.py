@@ -47,7 +47,8 @@ NEEDED = "libpng"
 
 def assemble(folder: Path, python: str, machine: str, container: bool = False) -> None:
     """The package as a new folder, which has its name only once it is whole."""
-    if folder.exists() and not (folder / "function.py").is_file():
+    known = (folder / "function.py").is_file() and (folder / "ferlib").is_dir()
+    if folder.exists() and (folder == HERE or not known):
         raise setup.SetupError(f"{folder} is not a package of the function: name another place")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
