@@ -451,8 +451,18 @@ def test_more_than_the_rate_is_refused_until_time_has_passed():
         found = [ask(own.port, request()) for _ in range(9)]
         assert [one.status for one in found[:5]] == [200] * 5
         assert found[-1].status == 429 and found[-1].code == "rate_limited"
+        assert b"retry-after: 1\r\n" in found[-1].head
         assert ask(own.port, get("/ping")).status == 200  # probes are not counted
         time.sleep(0.3)
+        assert good(own.port)
+
+
+def test_who_waits_as_long_as_told_gets_an_answer():
+    with running_gate(replace(SHORT, rate=0.4)) as own:
+        assert good(own.port)
+        refused = ask(own.port, request())
+        assert refused.status == 429 and b"retry-after: 3\r\n" in refused.head  # 2.5 seconds
+        time.sleep(3)
         assert good(own.port)
 
 

@@ -1,6 +1,7 @@
 """The parts of serving that need no server: pictures put together, options, logs and numbers."""
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from command import ferlib as command
 from command import mistake
 
 from ferlib.errors import FerlibError
+from ferlib.runtime import cpu
 from ferlib.serving import archive, exposition, server, several
 from ferlib.serving.counts import Counts, gate_log
 from ferlib.serving.metrics import FOLDER
@@ -26,10 +28,13 @@ def test_several_pictures_come_out_as_they_went_in():
     with pytest.raises(FerlibError, match="at most 16") as error:
         several.split(b"".join(several.join([b"a"] * 17)))
     assert error.value.code == "too_many_pictures"
+    with pytest.raises(FerlibError, match="at most 16"):  # what follows is not even looked at
+        several.split(b"".join(several.join([b"a"] * 17)) + b"broken off")
 
 
 def test_workers_and_threads_share_the_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(server, "quota", lambda: math.inf)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert server.numbers(server.How()) == (8, 1)
     assert server.numbers(server.How(workers=2)) == (2, 4)
@@ -37,6 +42,18 @@ def test_workers_and_threads_share_the_cores(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # who sets it is heeded
     assert server.numbers(server.How(workers=2)) == (2, 3)
     assert server.numbers(server.How(workers=2, threads=5)) == (2, 5)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(server, "quota", lambda: 1.5)  # as a container's limit
+    assert server.numbers(server.How()) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("150000 100000\n", 1.5), ("max 100000\n", math.inf), ("", math.inf)]
+)
+def test_a_containers_limit_is_known(text, wanted, tmp_path):
+    (tmp_path / "cpu.max").write_text(text)
+    assert cpu.quota(tmp_path / "cpu.max") == wanted
+    assert cpu.quota(tmp_path / "none") == math.inf
 
 
 def test_wrong_options_are_refused():

@@ -6,6 +6,7 @@ same two: one that `ferlib serve` left in the background, one in the foreground 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import uuid
 import zipfile
@@ -438,22 +440,50 @@ def test_only_ones_own_processes_are_the_servers(tmp_path):
         assert [process.pid for process in notes.processes(started)] == [own.pid]
 
 
-def test_sigterm_ends_the_foreground_as_ctrl_c_does(tmp_path):
-    started = server.Server(free_port(), 1, str(tmp_path / "a"), str(tmp_path))
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_a_closed_terminal_end_the_foreground_as_ctrl_c_does(tmp_path, how):
     code = "import sys; from ferlib.serving import server; server.wait(server.Server("
-    code += "int(sys.argv[1]), 1, *sys.argv[2:]))"
-    words = [sys.executable, "-c", code, str(started.port), started.folder, started.logs]
-    with looking_like_java(tmp_path / "a") as java, subprocess.Popen(words, cwd=ROOT) as waiting:
-        while waiting.poll() is None and not catches(waiting, signal.SIGTERM):
-            time.sleep(0.02)
-        waiting.terminate()
-        assert waiting.wait(30) == 0 and java.wait(10) == -signal.SIGKILL
+    code += "*map(int, sys.argv[1:3]), *sys.argv[3:]), 'serving')"
+    folder, logs = str(tmp_path / "a"), str(tmp_path)
+    with looking_like_java(tmp_path / "a") as worker, looking_like_java(tmp_path / "a") as keeper:
+        words = [sys.executable, "-c", code, str(free_port()), str(keeper.pid), folder, logs]
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stdout.readline() == "serving\n"
+            waiting.send_signal(how)
+            assert waiting.wait(30) == 0
+        assert keeper.wait(10) == -signal.SIGTERM and worker.wait(10) == -signal.SIGKILL
 
 
-def catches(process: subprocess.Popen, number: int) -> bool:
-    """Whether a process has a handler of its own for a signal."""
-    caught = Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0]
-    return bool(int(caught, 16) >> (number - 1) & 1)
+def test_a_server_without_its_keeper_has_ended(tmp_path, capsys):
+    """Its workers alone answer nobody: they must not keep `serve --foreground` from its end."""
+    with looking_like_java(tmp_path / "a") as keeper, looking_like_java(tmp_path / "a") as worker:
+        started = server.Server(free_port(), keeper.pid, str(tmp_path / "a"), str(tmp_path))
+        threading.Timer(0.3, keeper.kill).start()
+        with pytest.raises(FerlibError, match="ended by itself"):
+            server.wait(started, "serving")
+        assert worker.wait(10) == -signal.SIGKILL
+    assert capsys.readouterr().out == "serving\n"
+
+
+@pytest.mark.slow
+def test_a_killed_foreground_takes_its_server_with_it(mar):
+    port = free_port(high=True)
+    with in_foreground(mar, port) as process:
+        assert serves(process)
+        (started,) = [one for one in server.running() if one.port == port]
+        with pytest.raises(BlockingIOError):  # so that what cleans /tmp leaves the folder alone
+            fcntl.flock(os.open(started.folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process.kill()
+        deadline = time.monotonic() + 30
+        while not nothing_is_left_of(started) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert nothing_is_left_of(started)
+
+
+def test_java_is_given_a_folder_that_it_can_name(tmp_path, monkeypatch):
+    for name, wanted in ((tmp_path / "ü", "/tmp"), (Path("/var/tmp"), "/var/tmp")):
+        monkeypatch.setattr("tempfile.tempdir", str(name))
+        assert server._short_folder() == wanted
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")

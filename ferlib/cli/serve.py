@@ -22,7 +22,7 @@ def serve(args: Namespace) -> dict:
     if args.archive and args.prior:
         args.refuse("--prior does not go with --archive: give it to `ferlib pack`")
     told = args.weights, args.workers, args.threads, args.metrics, args.rate
-    how = server.How(*told, prior=args.prior)
+    how = server.How(*told, prior=args.prior, bound=args.foreground)
     packed = server.archive_for(args.archive, how)
     if packed is not None and archive.is_of_another_version(packed):
         print(
@@ -31,9 +31,11 @@ def serve(args: Namespace) -> dict:
         )
     print("starting Multi Model Server: a few seconds", flush=True)
     started = server.start(args.archive, args.port, how=how)
-    print(f"serving {started.address}\nlogs: {started.logs}", flush=True)
+    ready = f"serving {started.address}\nlogs: {started.logs}"
     if args.foreground:
-        server.wait(started)
+        server.wait(started, ready)
+    else:
+        print(ready)
     return {"address": started.address, "port": started.port, "logs": started.logs}
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import threading
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,16 @@ def cores() -> int:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         siblings.add(path.read_text().strip() if path.exists() else str(cpu))
     return max(1, len(siblings))
+
+
+def quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
+    """Processors' worth of time that the container, or whatever else, may take: inf where no
+    limit is set (Linux, cgroups of version 2)."""
+    try:
+        share, period = file.read_text().split()
+        return int(share) / int(period)
+    except (OSError, ValueError):  # "max 100000"
+        return inf
 
 
 _beside = threading.local()

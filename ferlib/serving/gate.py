@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from ferlib.serving import forms, openapi
+from ferlib.serving import forms, openapi, several
 from ferlib.serving.answers import Refusal, busy, unavailable
 from ferlib.serving.client import Client, Phase, Route, Routes
 from ferlib.serving.counts import Counts
@@ -23,7 +23,6 @@ from ferlib.serving.limits import Limits
 from ferlib.serving.reading import Reading
 from ferlib.serving.upstream import Job, Upstream
 
-PICTURE = b"P5 1 1 255 \0"  # the smallest one: a single black pixel
 AHEAD = 2  # requests at Multi Model Server for each worker: the next one lies ready
 _TICK = 0.25  # seconds between looks at the clock, for what has waited too long
 _FRESH = 1.0  # seconds for which a good answer of a worker says that it is well
@@ -53,7 +52,7 @@ class Gate:
         self._bytes = self._freed = 0
         self._rates: dict[str, tuple[float, float]] = {}  # address -> (predictions left, when)
         self._servers: list[asyncio.Server] = []
-        self._health = _Question(self, [PICTURE])
+        self._health = _Question(self, [several.PROBE])
         self._ping = _Question(self, None)
         self._description = json.dumps(openapi.description()).encode()
         self.routes: Routes = {
@@ -168,9 +167,10 @@ class Gate:
     def _check_prediction(self, client: Client, reading: Reading) -> None:
         forms.check_type(reading.fields)
         self._check_room()
-        if self.limits.rate and not self._may(client.address):
+        if self.limits.rate and (lacking := self._lacking(client.address)):
             text = f"more than {self.limits.rate:g} requests a second; try again later"
-            raise Refusal(429, "rate_limited", text, {"Retry-After": "1"})
+            wait = str(math.ceil(lacking / self.limits.rate))
+            raise Refusal(429, "rate_limited", text, {"Retry-After": wait})
 
     def _check_room(self) -> None:
         if self.closing:
@@ -178,15 +178,15 @@ class Gate:
         if self.in_flight >= self.limits.requests:
             raise busy(f"{self.limits.requests} requests are waiting")
 
-    def _may(self, address: str) -> bool:
-        """A bucket for each address, which holds a second's worth."""
+    def _lacking(self, address: str) -> float:
+        """Take one from an address's bucket, which holds a second's worth; or what it lacks."""
         now, most = self.now(), max(1.0, self.limits.rate)
         left, then = self._rates.pop(address, (most, now))
         left = min(most, left + (now - then) * self.limits.rate)
         self._rates[address] = (left - (left >= 1), now)
         if len(self._rates) > _ADDRESSES:
             del self._rates[next(iter(self._rates))]  # asked longest ago
-        return left >= 1
+        return max(0.0, 1 - left)
 
     def _predict(self, client: Client, reading: Reading) -> None:
         try:

@@ -34,6 +34,7 @@ _ENOUGH = 256  # pixels of the shorter side, for a net that reads 48 to 64
 _PHRASES = {200: "OK", 400: "Bad Request", 500: "Internal Server Error"}
 _recognizer: Recognizer | None = None
 _numbers = Numbers()
+_uncounted = Numbers(on=False)
 
 
 def handle(requests: list[dict] | None, context: Any):
@@ -139,6 +140,8 @@ class _Request:
     def __init__(self, recognizer: Recognizer, pictures: Sequence[bytes | FerlibError]):
         self._recognizer = recognizer
         self._pictures = pictures
+        # What a probe asks about is nobody's picture.
+        self._numbers = _uncounted if [*pictures] == [several.PROBE] else _numbers
         self._plain: dict[int, np.ndarray] = {}  # by place: what shows no face, shrunk
         self._pixels = 0
 
@@ -153,10 +156,10 @@ class _Request:
                 if strict:
                     raise
                 wrong[place] = error
-        _numbers.start()
+        self._numbers.start()
         found = dict(zip(seen, self._recognizer.read(list(seen.values())), strict=True))
         whole = self._read_whole()
-        _numbers.lap("read")
+        self._numbers.lap("read")
         return [
             _refused(wrong[place])
             if place in wrong
@@ -165,13 +168,13 @@ class _Request:
         ]
 
     def _seen(self, place: int) -> Seen:
-        _numbers.start()
+        self._numbers.start()
         picture = self._picture(place)
-        _numbers.lap("decode")
+        self._numbers.lap("decode")
         seen = self._recognizer.seen(picture)
         if not len(seen.rows):
             self._plain[place] = _shrunk(picture)
-        _numbers.lap("find")
+        self._numbers.lap("find")
         return seen
 
     def _picture(self, place: int) -> np.ndarray:
@@ -197,7 +200,7 @@ class _Request:
         return dict(zip(self._plain, named, strict=True))
 
     def _answer(self, faces: list[Face], whole: dict[str, float] | None) -> dict:
-        _numbers.picture([(face.emotion, face.scores[face.emotion]) for face in faces])
+        self._numbers.picture([(face.emotion, face.scores[face.emotion]) for face in faces])
         answer: dict = {"model": self._recognizer.name, "faces": [_described(f) for f in faces]}
         if whole is not None:
             best = max(whole, key=whole.__getitem__)

@@ -8,6 +8,7 @@ alone listens. When it is told to stop it takes all of that down and removes the
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -44,21 +45,37 @@ def keep() -> None:
 
 
 class Keeper:
-    """Multi Model Server and its gate, on 127.0.0.1; `metrics`: the port of those, or None."""
+    """Multi Model Server and its gate, on 127.0.0.1.
+
+    `metrics`: the port of those, or None. `bound`: it ends when its standard input does.
+    """
 
     def __init__(
-        self, folder: Path, logs: Path, port: int, workers: int, rate: float, metrics: int | None
+        self,
+        folder: Path,
+        logs: Path,
+        port: int,
+        workers: int,
+        rate: float,
+        metrics: int | None,
+        bound: bool,
     ):
         self.folder, self.logs = folder, logs
         self.counts = Counts(gate_log(logs))
         self.gate = Gate(f"{folder}/http.sock", workers, self.counts, Limits(rate=rate))
         self._ports = port, metrics
+        self._bound = bound
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self._bound:
+            loop.add_reader(0, self._left_alone)
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)  # orphaned workers become our children
+        held = os.open(self.folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_SH)  # systemd cleans /tmp of what is old and of no one's
         try:
             await self._listen()
             await self._serve()
@@ -67,6 +84,11 @@ class Keeper:
             self.gate.close()
             await asyncio.to_thread(_take_down, GRACE)
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _left_alone(self) -> None:
+        """The process that started this has ended, without a word."""
+        asyncio.get_running_loop().remove_reader(0)
+        self._stopping.set()
 
     async def _listen(self) -> None:
         port, metrics = self._ports
@@ -130,6 +152,7 @@ class Keeper:
             _server_command(self.folder),
             cwd=self.folder,
             env=env,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -18,10 +18,10 @@ _SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 class Numbers:
     """Counts where it can and was asked to; else its methods do nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, on: bool = True) -> None:
         self._on = False
         self._lap = time.perf_counter()
-        if os.environ.get(FOLDER):
+        if on and os.environ.get(FOLDER):
             with contextlib.suppress(ImportError):
                 self._make()
 

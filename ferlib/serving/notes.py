@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ferlib.errors import FerlibError
 from ferlib.files import cache_folder
@@ -49,12 +50,24 @@ def processes(server: Server) -> list:
     """
     import psutil  # comes with Multi Model Server
 
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.uids().real == os.getuid() and _is_of(server, process.cmdline()):
-                found.append(process)
-    return found
+    return [process for process in psutil.process_iter() if _is_ours(server, process)]
+
+
+def kept(server: Server) -> bool:
+    """Whether its keeper lives, without which nothing listens."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return _is_ours(server, psutil.Process(server.pid))
+    return False
+
+
+def _is_ours(server: Server, process: Any) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return process.uids().real == os.getuid() and _is_of(server, process.cmdline())
+    return False
 
 
 def _is_of(server: Server, words: list[str]) -> bool:

@@ -9,6 +9,7 @@ import fcntl
 import http.client
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -21,16 +22,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ferlib.errors import FerlibError, need
-from ferlib.runtime.cpu import asked_threads
+from ferlib.runtime.cpu import asked_threads, quota
 from ferlib.runtime.signals import ends_like_ctrl_c
-from ferlib.serving import archive
-from ferlib.serving.gate import PICTURE
+from ferlib.serving import archive, several
 from ferlib.serving.keeper import GRACE, METRICS, NAME
 from ferlib.serving.notes import (
     KEEPER,
     Server,
+    kept,
     noted,
     processes,
     running,
@@ -50,6 +52,7 @@ SETTINGS = {  # what config.properties says, with its reasons; the addresses are
     "-Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.nonProxyHosts=",
 }
 STORED = Path("model_store/fer.mar")  # served where no archive is named
+LOGS = "logs"  # in the private folder: a link to those of the server
 _LOGS = Path(__file__).with_name("log4j2.xml")
 
 
@@ -63,11 +66,12 @@ class How:
     metrics: int | None = None  # a port for Prometheus
     rate: float = 0.0  # predictions a second for each address; 0: any number
     prior: str | None = None  # how frequent classes are, for a net that is packed on the spot
+    bound: bool = False  # it ends with the process that has started it, however that ends
 
 
 def numbers(how: How) -> tuple[int, int]:
     """Workers, and threads of each: one worker for each core, as results/serving.json says."""
-    cores = len(os.sched_getaffinity(0))
+    cores = max(1, math.ceil(min(len(os.sched_getaffinity(0)), quota())))
     workers = how.workers or cores
     return workers, how.threads or asked_threads() or max(1, cores // workers)
 
@@ -120,8 +124,9 @@ def _start(mar, port: int, timeout: float, how: How, java: Path) -> Server:
     keeper = None
     try:
         logs.mkdir(parents=True)
+        (folder / LOGS).symlink_to(logs.absolute())
         _fill(folder, mar, how, server.workers)
-        keeper = _launch(server, java, how.rate)
+        keeper = _launch(server, java, how)
         server = Server(**asdict(server) | {"pid": keeper.pid})
         state_file(port).write_text(json.dumps(asdict(server)))
         _wait_until_it_answers(server, keeper, timeout)
@@ -169,7 +174,7 @@ def _reserved(port: int) -> Iterator[None]:
                 "port_in_use",
             ) from None
         left = noted(state_file(port))
-        if left is not None and all(process.pid != left.pid for process in processes(left)):
+        if left is not None and not kept(left):
             _end(left)
         _check_port(port)
         yield
@@ -191,9 +196,11 @@ def _check_port(port: int) -> None:
 
 
 def _short_folder() -> str:
-    """Where to make the private folder: a Unix socket's path holds 107 bytes."""
+    """Where to make the private folder: a Unix socket's path holds 107 bytes, and Java reads
+    settings as Latin-1."""
     usual = tempfile.gettempdir()
-    return usual if len(usual) < 60 or not os.access("/tmp", os.W_OK) else "/tmp"
+    good = len(usual) < 60 and usual.isascii()
+    return usual if good or not os.access("/tmp", os.W_OK) else "/tmp"
 
 
 def _fill(folder: Path, mar, how: How, workers: int) -> None:
@@ -214,30 +221,46 @@ def _fill(folder: Path, mar, how: How, workers: int) -> None:
     (folder / METRICS).mkdir()
 
 
-def _launch(server: Server, java: Path, rate: float) -> subprocess.Popen:
+def _launch(server: Server, java: Path, how: How) -> subprocess.Popen:
     folder, logs = server.folder, server.logs
     env = dict(os.environ, JAVA_HOME=str(java), TMPDIR=folder, TEMP=folder)
-    env |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs, "OMP_NUM_THREADS": str(server.threads)}
+    linked = f"{folder}/{LOGS}"  # Java may not find a path that is not of plain letters
+    env |= {"LOG_LOCATION": linked, "METRICS_LOCATION": linked}
+    env |= {"OMP_NUM_THREADS": str(server.threads)}
     if sys.version_info < (3, 12):  # MXNet asks for distutils: Python's own is there sooner
         env.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
     # Threads that come and go would each leave a heap of their own behind.
     env.setdefault("MALLOC_ARENA_MAX", "2")
     env.pop("MMS_CONFIG_FILE", None)  # would go before the file that is given
     env.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    told = {"port": server.port, "workers": server.workers, "rate": rate, "metrics": server.metrics}
+    told: dict[str, Any] = {"port": server.port, "workers": server.workers, "rate": how.rate}
+    told |= {"metrics": server.metrics, "bound": how.bound}
     words = [str(Path(__file__).parents[2]), folder, logs, json.dumps(told)]
     # A session of its own: Ctrl-C in the terminal must not reach the workers by itself. The folder
     # of its own, because Python and Java both look for code where they are started.
-    with open(Path(logs) / "keeper.log", "wb") as errors:
+    with open(Path(logs) / "keeper.log", "wb") as errors, _ending(how.bound) as end:
         return subprocess.Popen(
             [sys.executable, "-c", KEEPER, *words],
             cwd=folder,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=end,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,
         )
+
+
+@contextlib.contextmanager
+def _ending(bound: bool) -> Iterator[int]:
+    """A keeper's standard input: nothing, or a pipe that ends when this process does."""
+    if not bound:
+        yield subprocess.DEVNULL
+        return
+    end, _kept_open = os.pipe()
+    try:
+        yield end
+    finally:
+        os.close(end)
 
 
 # ---------------------------------------------------------------- is it up?
@@ -262,7 +285,7 @@ def _answers(port: int, method: str = "POST", path: str = f"/predictions/{NAME}"
     """Whether a picture gets a 200. Before the worker is up the request waits or is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request(method, path, PICTURE if method == "POST" else None)
+        connection.request(method, path, several.PROBE if method == "POST" else None)
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -304,27 +327,31 @@ def stop(port: int | None = None) -> list[Server]:
     return servers
 
 
-def wait(server: Server) -> None:
-    """Until the server ends by itself, which raises FerlibError, or Ctrl-C or SIGTERM: stop it."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while processes(server):
-            time.sleep(0.5)
-        raise _failed("the server ended by itself", server.logs)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        _end(server)
-        signal.signal(signal.SIGTERM, previous)
+def wait(server: Server, told: str) -> None:
+    """Print what is `told`, and wait until the server ends by itself, which raises FerlibError.
+
+    Ctrl-C, SIGTERM and a closed terminal stop it. Whatever else of it may live when its keeper is
+    gone: nothing listens any more, so it has ended.
+    """
+    with ends_like_ctrl_c():
+        try:
+            print(told, flush=True)
+            while kept(server):
+                time.sleep(0.5)
+            raise _failed("the server ended by itself", server.logs)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _end(server)
 
 
 def _end(server: Server, keeper: subprocess.Popen | None = None) -> None:
     """Ask the keeper to take everything down; kill what is left after a grace."""
-    for process in processes(server):
-        if process.pid == server.pid:
-            process.terminate()
+    if kept(server):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE * 1.5
-    while time.monotonic() < deadline and any(p.pid == server.pid for p in processes(server)):
+    while time.monotonic() < deadline and kept(server):
         if keeper is not None:
             keeper.poll()
         time.sleep(0.05)

@@ -8,10 +8,12 @@ import binascii
 import json
 import struct
 from collections.abc import Sequence
+from itertools import islice
 
 from ferlib.errors import FerlibError
 
 MOST = 16  # pictures in one request: a worker is busy with them for a second or two
+PROBE = b"P5 1 1 255 \0"  # the smallest picture, a black pixel: asks whether a worker is well
 _MARK = b"ferlib pictures\n"  # no picture begins so, and no JSON
 _LENGTH = struct.Struct(">I")
 
@@ -30,7 +32,7 @@ def split(body: bytes) -> list[bytes | FerlibError] | None:
     Raises FerlibError, bad_json or too_many_pictures, when it is nothing of the three.
     """
     if body.startswith(_MARK):
-        return _checked(list(_joined(memoryview(body)[len(_MARK) :])))
+        return _checked([*islice(_joined(memoryview(body)[len(_MARK) :]), MOST + 1)])
     if body[:64].lstrip(b" \t\r\n")[:1] in (b"[", b"{"):  # no picture begins so
         return _checked([decoded(text) for text in _listed(body)])
     return None
