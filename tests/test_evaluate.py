@@ -9,7 +9,7 @@ from common import tiny_weights
 from PIL import Image
 from scipy.stats import entropy
 
-from ferlib import Recognizer, metrics, training
+from ferlib import Recognizer, metrics, nets, training
 from ferlib.data import fer2013, folders, labels
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
@@ -83,6 +83,24 @@ def test_bias_finds_rare_emotions_and_costs_at_most_what_it_may():
     assert bias[0] == 0 and (np.diff(bias) >= 0).all()
     fair = training.fit_bias(2 * clues, truth, np.zeros(8))
     np.testing.assert_array_equal(fair, np.zeros(8))
+
+
+def test_what_no_picture_judges_is_not_favoured():
+    """A class that validation never shows could only cost there, so that all of it was given."""
+    declared = nets.find("vgg-tiny", classes=3)
+    net, info = nets.create(declared, seed=0), nets.Info.of(declared, ("a", "b", "c"))
+    shown = RNG.integers(0, 256, (400, 32, 32), np.uint8)
+    valid = Dataset(shown, np.arange(400) % 2, ("a", "b", "c"))
+    fitted = calibrate.calibrated(net, info, valid)
+    assert fitted.bias[2] == 0 and min(fitted.shares) >= 0.5 / 400
+
+
+def test_few_pictures_give_no_bias():
+    """One of a hundred is more than a bias may cost: there nothing says what it does."""
+    truth, rarity = np.arange(100) % 2, np.array([0.0, 2.0])
+    sure = 9 * np.eye(2)[truth]
+    assert not training.fit_bias(sure, truth, rarity).any()
+    assert training.fit_bias(np.tile(sure, (5, 1)), np.tile(truth, 5), rarity)[1] > 0
 
 
 def test_no_majority_anywhere_is_a_plain_error():

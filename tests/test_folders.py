@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from dataclasses import replace
 from functools import partial
 
@@ -432,7 +433,31 @@ def test_published_data_sets_have_their_own_classes(tmp_path, kind):
         folders.read(pets(tmp_path, 1), kind, classes=None)
 
 
+def test_names_from_macos_are_the_same_names(tmp_path):
+    """An accent may be a letter of its own there."""
+    for split, form in (("train", "NFD"), ("valid", "NFC")):
+        for name in ("Müde", "wach"):
+            file = tmp_path / split / unicodedata.normalize(form, name) / "0.png"
+            file.parent.mkdir(parents=True)
+            Image.new("L", (9, 9)).save(file)
+    found = folders.read(tmp_path, classes=None)
+    assert found.classes == (unicodedata.normalize("NFC", "Müde"), "wach")
+    assert found.split("valid").truth.tolist() == [0, 1]
+
+
 # ---------------------------------------------------------------- splits
+
+
+def test_kaggles_ckplus_holds_out_people(tmp_path):
+    for person in range(10):
+        for number, name in enumerate(("happy", "sadness")):
+            for frame in (15, 16, 17):
+                file = tmp_path / name / f"S{person:03}_{number:03}_{frame:08}.png"
+                file.parent.mkdir(exist_ok=True)
+                Image.new("L", (48, 48)).save(file)
+    found = folders.read(tmp_path)
+    held = [{name[:4] for name in stems(found.split(split))} for split in ("train", "valid")]
+    assert [len(people) for people in held] == [8, 2] and not held[0] & held[1]
 
 
 def stems(found) -> set[str]:
@@ -649,7 +674,7 @@ def test_what_each_kind_of_labels_says():
     share = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([[0.1, 0.9, 0], [0, 0, 0.0]]), PETS)
     assert (share.kind, share.truth.tolist()) == ("shares", [1, -1])
     assert share.trainable("cross-entropy").tolist() == [True, False]
-    alone = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([[0.5], [0.0]]), PETS[:1])
+    alone = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([[1.0], [0.0]]), PETS[:1])
     assert alone.truth.tolist() == [0, -1]
     votes = Dataset(np.zeros((2, 2, 2), np.uint8), np.array([TEN[0], [2] * 5 + [0] * 5]))
     assert (votes.kind, votes.truth.tolist()) == ("votes", [0, -1])
@@ -665,6 +690,17 @@ def test_labels_that_do_not_fit_are_told():
                           (np.zeros((2, 8), int), "8.*10")):  # fmt: skip
         with pytest.raises(FerlibError, match=said):
             Dataset(blank, labels_, PETS)
+
+
+def test_votes_that_are_no_shares_are_told():
+    """Else the loss would grow with the voters, and ten classes of one's own pass for votes."""
+    blank = np.zeros((3, 3, 3), np.uint8)
+    counted = np.array([[0, 0, 0], [0, 1, 0], [8.0, 1, 1]])
+    with pytest.raises(FerlibError, match="row 2 sum to 10"):
+        Dataset(blank, counted, PETS)
+    assert Dataset(blank, counted / [[1], [1], [10]], PETS).truth.tolist() == [-1, 1, 0]
+    with pytest.raises(FerlibError, match="FER\\+'s votes"):
+        Dataset(blank, 10 * np.eye(10, dtype=int)[:3], tuple("0123456789"))
 
 
 TWO = np.zeros((2, 3, 3), np.uint8)

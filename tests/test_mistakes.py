@@ -121,7 +121,17 @@ def test_a_name_is_wanted(words, name):
     assert "expected a file's name" in mistake(ferlib(*words, name))
 
 
-@pytest.mark.parametrize("words", [("export", "--hub"), ("explain", "a.png", "--out")])
+EMPTY = [("export", "--hub"), ("explain", "a.png", "--out"), ("tune", "--out"), ("train", "--out")]
+EMPTY += [
+    ("tune", "--space"),
+    ("evaluate", "--figures"),
+    ("evaluate", "--out"),
+    ("train", "--data"),
+]
+EMPTY += [("train", "--recipe"), ("train", "--tensorboard"), ("train", "--run-folder")]
+
+
+@pytest.mark.parametrize("words", EMPTY)
 def test_an_empty_name_is_not_the_working_folder(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "the name is empty" in mistake(ferlib(*words, ""), 2)

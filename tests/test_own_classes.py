@@ -1,6 +1,8 @@
 """Pictures in folders, with classes of one's own and in colour: from training to HTTP."""
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,6 +14,8 @@ from PIL import Image
 
 from ferlib import Recognizer, nets
 from ferlib.cli.main import main
+from ferlib.data import folders, sources
+from ferlib.evaluation import evaluate, figures
 from ferlib.serving import server
 
 SCHEMA = json.loads((Path(server.__file__).parent / "schema.json").read_text())
@@ -102,6 +106,50 @@ def test_it_is_quantised_and_explained(prefix, folder, tmp_path, capsys):
     assert main([*words, "--emotion", "red", "--json"]) == 0
     (one,) = last_line(capsys)["photos"]
     assert one["faces"][0]["emotion"] == "red" and one["drawn"].endswith(".png")
+
+
+def test_its_eight_bits_can_be_exported(prefix, folder, tmp_path, capsys):
+    words = ["export", "--onnx", str(tmp_path / "net.onnx"), "--weights", str(prefix)]
+    told = ["--data", str(folder), "--faces", "crop"]
+    assert main([*words, "--int8", *told, "--json"]) == 0
+    assert last_line(capsys)["same"] > 0.9
+    with pytest.raises(SystemExit):
+        main([*words, "--faces", "crop"])
+    assert "--faces goes with --int8" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["quantize", str(prefix), "--sample", "--faces", "crop"])
+    assert "for pictures in folders" in capsys.readouterr().err
+
+
+def test_emotions_in_another_order_are_still_those_classes(tmp_path):
+    classes = ("anger", "happiness")
+    for name in classes:
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.new("L", (9, 9)).save(tmp_path / name / f"{number}.png")
+    data = sources.open_data(tmp_path, own=True)
+    turned = sources.shown_to(data, "train", classes[::-1])
+    assert turned.classes == classes[::-1] and turned.truth.tolist() == [1] * 4 + [0] * 4
+
+
+def test_copies_on_both_sides_are_told(folder, tmp_path, capsys):
+    for split, name in itertools.product(("train", "valid"), CLASSES):
+        (tmp_path / split / name).mkdir(parents=True)
+        for number in range(4):
+            picture = folder / "train" / name / f"{number + (split == 'valid')}.png"
+            with Image.open(picture) as shown:
+                shown.resize((40, 40)).save(tmp_path / split / name / f"{split}{number}.png")
+    words = f"train --data {tmp_path} --rgb --net vgg-tiny --epochs 1 --batch-size 4"
+    assert main([*words.split(), "--out", str(tmp_path / "net")]) == 0
+    assert "9 of 12 pictures to judge by are also among those" in capsys.readouterr().out
+
+
+def test_dollars_in_a_name_are_no_formula(prefix, folder, tmp_path):
+    odd = ("a$", r"$\frac$", "b")
+    report = evaluate(folders.read(folder / "test", classes=CLASSES), prefix, "crop")
+    per = dict(zip(odd, report.per_emotion.values(), strict=True))
+    (file, *_) = figures.write(tmp_path, replace(report, per_emotion=per), np.ones(1), np.ones(1))
+    assert file.stat().st_size > 1000
 
 
 def test_python_and_http_answer_with_its_names(prefix, folder, tmp_path):

@@ -780,7 +780,7 @@ def test_a_run_from_before_an_option_goes_on_without_it_only(drawn, first, tmp_p
     fit(drawn, how, tmp_path)
     (state,) = tmp_path.glob("epoch-*/state.json")
     kept = json.loads(state.read_text())
-    for younger in ("teacher_views", "taught_by", "optimiser"):
+    for younger in ("teacher_views", "taught_by", "begun_from", "optimiser"):
         del kept["identity"][younger]
     state.write_text(json.dumps(kept))
     for name, value in {"teacher_views": True, "optimiser": "sgd"}.items():
@@ -788,6 +788,15 @@ def test_a_run_from_before_an_option_goes_on_without_it_only(drawn, first, tmp_p
             fit(drawn, replace(how, **{name: value}), tmp_path)
     _, log = fit(drawn, how, tmp_path)
     assert log == kept["log"]
+
+
+def test_a_run_does_not_pass_for_one_from_other_weights(drawn, first, second, tmp_path):
+    copy_net(first, tmp_path / "start")
+    how = replace(QUICK, epochs=1, start=str(tmp_path / "start"))
+    fit(drawn, how, tmp_path / "run")
+    copy_net(second, tmp_path / "start")
+    with pytest.raises(FerlibError, match="another start"):
+        fit(drawn, how, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["state.json", "net.params", "trainer.states", "kept.params"])

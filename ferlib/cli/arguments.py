@@ -63,7 +63,7 @@ def add_source(command: argparse.ArgumentParser) -> None:
     """Where pictures to learn from lie."""
     source = command.add_mutually_exclusive_group()
     about = "FER2013, folders of classes, or a CSV of votes (default: $FERLIB_DATA or data/)"
-    source.add_argument("--data", metavar="PATH", help=about)
+    source.add_argument("--data", type=place, metavar="PATH", help=about)
     source.add_argument("--sample", action="store_true", help="drawn faces instead")
 
 

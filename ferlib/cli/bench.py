@@ -4,7 +4,7 @@ from argparse import Namespace
 from itertools import product
 from typing import Any
 
-from ferlib.cli.arguments import add_command, amount, number, seed
+from ferlib.cli.arguments import add_command, amount, number, place, seed
 from ferlib.data.labels import LABEL_SETS
 from ferlib.errors import FerlibError
 
@@ -83,8 +83,10 @@ def add_commands(commands: Any) -> None:
     add("--minutes", type=amount, help="of training for each, on these threads (default: 30)")
     add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")
     add("--seed", type=seed, help="of all chance (default: 0)")
-    add("--out", default="runs/bench", metavar="FOLDER", help="nets, logs and rows")
+    add("--out", type=place, default="runs/bench", metavar="FOLDER", help="nets, logs and rows")
     add("--predictions", metavar="FILE", help="a CSV: row of FER2013, then a score for each class")
     source = command.add_mutually_exclusive_group()
-    source.add_argument("--data", metavar="FOLDER", help="default: $FERLIB_DATA or data/")
+    source.add_argument(
+        "--data", type=place, metavar="FOLDER", help="default: $FERLIB_DATA or data/"
+    )
     source.add_argument("--sample", action="store_true", help="drawn faces instead")

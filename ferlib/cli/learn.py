@@ -38,7 +38,8 @@ def train(args: Namespace) -> dict:
     print(f"wrote {args.out}-symbol.json, {args.out}-0000.params and {args.out}.json")
     net, archive = shlex.quote(args.out), shlex.quote(f"{args.out}.mar")
     if learn.form != "fer2013":
-        print(f"measure it: ferlib evaluate --weights {net} --folder FOLDER_NOT_LEARNT_FROM")
+        faces = "" if args.faces == "auto" else f" --faces {args.faces}"
+        print(f"measure it: ferlib evaluate --weights {net}{faces} --folder FOLDER_NOT_LEARNT_FROM")
     print(f"pack it for a server: ferlib pack --weights {net} --out {archive}")
     return {"weights": args.out, "valid": info.valid, "log": str(folder / "log.csv")}
 
@@ -91,9 +92,19 @@ def add_commands(commands: Any) -> None:
 
 def _files_arguments(command) -> None:
     add = command.add_argument
-    add("--out", default="runs/net/net", metavar="PREFIX", help="the net's three files")
-    add("--run-folder", metavar="FOLDER", help="checkpoints and log.csv (default: PREFIX-run)")
-    add("--tensorboard", metavar="FOLDER", help="where to write curves for TensorBoard, one run")
+    add("--out", type=place, default="runs/net/net", metavar="PREFIX", help="the net's three files")
+    add(
+        "--run-folder",
+        type=place,
+        metavar="FOLDER",
+        help="checkpoints and log.csv (default: PREFIX-run)",
+    )
+    add(
+        "--tensorboard",
+        type=place,
+        metavar="FOLDER",
+        help="where to write curves for TensorBoard, one run",
+    )
 
 
 def _beside_arguments(command) -> None:

@@ -12,6 +12,7 @@ from ferlib.cli.arguments import (
     add_weights,
     mapping,
     names,
+    place,
 )
 from ferlib.data.labels import SEVEN
 from ferlib.errors import FerlibError
@@ -109,9 +110,9 @@ def add_commands(commands: Any) -> None:
     add("--protocol", choices=PROTOCOLS, help=f"the votes (default: {PROTOCOLS[0]})")
     add_weights(command, nargs="+")
     add_prior(command)
-    add("--data", metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
+    add("--data", type=place, metavar="FOLDER", help="FER2013, instead of $FERLIB_DATA or data/")
     about = "write confusion.pdf, reliability.pdf and per_emotion.pdf, fit for print"
-    add("--figures", metavar="FOLDER", help=about)
+    add("--figures", type=place, metavar="FOLDER", help=about)
     add = command.add_argument_group("other data sets, instead of a split").add_argument
     add("--folder", metavar="PATH", help="class/picture.png, a CSV of votes, CK+, JAFFE or FERG")
     kinds = ("auto", "folders", "table", "ckplus", "ckextended", "jaffe", "ferg")
@@ -120,4 +121,9 @@ def add_commands(commands: Any) -> None:
     add("--faces", choices=("auto", "crop", "find"), help=ways)
     add("--map", action="append", type=mapping, metavar="NAME=EMOTION", help=MAPPING)
     add("--emotions", type=names, metavar="NAME,...", help="answers allowed (default: all)")
-    add("--out", metavar="FILE", help="write a CSV: each picture's path, truth, answer, scores")
+    add(
+        "--out",
+        type=place,
+        metavar="FILE",
+        help="write a CSV: each picture's path, truth, answer, scores",
+    )

@@ -10,6 +10,7 @@ from ferlib.cli.arguments import (
     add_source,
     amount,
     number,
+    place,
     seed,
     share,
 )
@@ -67,8 +68,7 @@ def splits(args: Namespace, size: int, channels: int) -> list:
     if own and not isinstance(data, Fer2013):
         args.refuse("--labels fer2013 is for FER2013 itself, these are other pictures")
     if isinstance(data, Fer2013):
-        if args.map or args.own_classes or args.faces != "auto":
-            args.refuse("--map, --own-classes and --faces are for pictures in folders")
+        _check_no_folders(args)
         protocol = args.protocol or PROTOCOLS[0]
         return to_train(data, args.labels, protocol, args.without_duplicates)
     if args.protocol or args.without_duplicates:
@@ -84,10 +84,22 @@ def for_net(args: Namespace, info: Any) -> list:
     names = dict(args.map or ()) or None
     own = args.own_classes or not set(info.classes) <= set(EMOTIONS)
     data = open_data(DRAWN if args.sample else args.data, names, own)
+    if isinstance(data, Fer2013):
+        _check_no_folders(args)
     parts = [shown_to(data, split, info.classes) for split in ("train", "valid")]
     if isinstance(data, Fer2013):
         return parts
     return _framed(parts, info.input_size, info.channels, args.faces)
+
+
+def of_folders(args: Namespace) -> bool:
+    """Whether one of the options of `add_folders` is given."""
+    return bool(args.map or args.own_classes or args.faces != "auto")
+
+
+def _check_no_folders(args: Namespace) -> None:
+    if of_folders(args):
+        args.refuse("--map, --own-classes and --faces are for pictures in folders")
 
 
 def _framed(parts: list, size: int, channels: int, faces: str) -> list:
@@ -108,7 +120,20 @@ def _framed(parts: list, size: int, channels: int, faces: str) -> list:
     learnt, judged = ({part.classes[k] for k in set(part.truth) - {-1}} for part in parts)
     if unseen := sorted(learnt - judged):
         print(f"no picture to judge {', '.join(unseen)} by: how well they are read is not known")
+    if copies := _also_learnt(*parts):
+        print(
+            f"{copies} of {len(parts[1])} pictures to judge by are also among those to learn from: "
+            "figures will be too good"
+        )
     return parts
+
+
+def _also_learnt(learn: Any, valid: Any) -> int:
+    """How many pictures of `valid` are in `learn` as well, of those that are in memory."""
+    if not all(hasattr(part.pictures, "tobytes") for part in (learn, valid)):
+        return 0
+    known = {picture.tobytes() for picture in learn.pictures}
+    return sum(picture.tobytes() in known for picture in valid.pictures)
 
 
 def _check_learnt(learn: Any) -> None:
@@ -137,7 +162,7 @@ def add_recipe(command: ArgumentParser) -> None:
     """The settings that a training most often changes."""
     add = command.add_argument_group("recipe").add_argument
     about = "best.json of `ferlib tune`, or a net's JSON: settings that other options change"
-    add("--recipe", metavar="FILE", help=about)
+    add("--recipe", type=place, metavar="FILE", help=about)
     add("--net", help="see `ferlib models` (default: vgg13lean)")
     about = "the pictures are RGB, not gray"
     add("--rgb", dest="channels", action="store_const", const=3, help=about)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlib.cli import recipes
-from ferlib.cli.arguments import add_command, amount, number
+from ferlib.cli.arguments import add_command, amount, number, place
 from ferlib.errors import need
 from ferlib.files import check_free, check_place, check_text, whole_file
 
@@ -103,10 +103,16 @@ def add_commands(commands: Any) -> None:
     about = "begin no trial after so many (default: no limit)"
     add("--minutes", type=amount, help=about)
     about = "a JSON file of settings and their ranges: docs/tuning.md (default: around the recipe)"
-    add("--space", metavar="FILE", help=about)
+    add("--space", type=place, metavar="FILE", help=about)
     about = "what is searched for, on validation"
     add("--figure", choices=("accuracy", "loss"), default="accuracy", help=about)
-    add("--out", default="runs/tune", metavar="FOLDER", help="the study, logs, best.json, plots")
+    add(
+        "--out",
+        type=place,
+        default="runs/tune",
+        metavar="FOLDER",
+        help="the study, logs, best.json, plots",
+    )
     recipes.add_data(command)
     recipes.add_recipe(command)
     recipes.add_teacher(command)

@@ -17,6 +17,7 @@ from ferlib.errors import FerlibError, check_choice
 
 SPLITS = ("train", "valid", "test")
 HELD_OUT = 0.2  # of what is there to learn from, for validation, where a data set has none
+NEAR = 1e-3  # so close to 1 shares sum
 MOST_BYTES = 2_000_000_000  # of pictures kept in memory at the net's size; more are read each time
 
 
@@ -249,6 +250,19 @@ def _check_labels(data: Dataset) -> None:
         raise FerlibError(f"classes are told by numbers from 0 to {len(classes) - 1}, -1 for none")
     if data.kind != "class" and not (given >= 0).all():  # also refuses nan
         raise FerlibError(f"{data.kind} of classes are numbers from 0 on")
+    if data.kind == "votes" and tuple(classes) != EMOTIONS:
+        raise FerlibError(
+            f"whole numbers {given.shape} are for FER+'s votes (N, 10) on its emotions; the "
+            f"classes {', '.join(classes)} take a number each, (N,), or shares that sum to 1"
+        )
+    if data.kind == "shares":
+        sums = given.sum(axis=1)
+        wrong = np.flatnonzero(~((np.abs(sums - 1) < NEAR) | (sums == 0)))
+        if len(wrong):
+            raise FerlibError(
+                f"the shares of row {wrong[0]} sum to {sums[wrong[0]]:g}: expected 1, or 0 where "
+                "nothing is known"
+            )
 
 
 def _told(given: Any) -> str:

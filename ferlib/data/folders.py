@@ -28,6 +28,7 @@ FORMS: dict[str, Callable[[Path], Found | None]] = {
     "ferg": forms.ferg,
     "jaffe": forms.jaffe,
 }
+CK48 = re.compile(r"S\d{3}_\d{3}_\d{8}\.\w+")  # person, sequence and frame: of each the last three
 NAMED = ("table", "folders")  # whose classes may have any names
 KINDS = ("table", *FORMS, "folders")
 LAYOUTS = {
@@ -117,6 +118,8 @@ def _plain(folder: Path, names: Names) -> Found:
         take(found, sub, names[sub.name], _part(sub.relative_to(folder).parts[:-1]))
     stray = [file for place in around for file in pictures(place, found)]
     found.skipped += [(str(file), "in no class's folder") for file in stray]
+    if all(CK48.fullmatch(Path(path).name) for path in found.paths):
+        found.people = [Path(path).name.partition("_")[0] for path in found.paths]
     return found
 
 

@@ -1,6 +1,7 @@
 """What names in somebody's data mean: folders, columns and labels -> classes."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from ferlib.data.gather import LEFT_OUT, SKIP, WORDS
@@ -44,7 +45,7 @@ class Names:
         strange = [name for name in found if not is_text(name)]
         if strange:
             raise FerlibError(f"{strange[0]!a} is no name in UTF-8: rename it")
-        meant = [self.given.get(_plain(name), name.strip()) for name in found]
+        meant = [self.given.get(_plain(name), _composed(name).strip()) for name in found]
         named = {_plain(name): name for name in reversed(meant)}  # splits may differ in case
         if SKIP in map(_plain, self.given.values()):
             named.pop(SKIP, None)
@@ -61,7 +62,12 @@ class Names:
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower()
+    return _composed(name).strip().lower()
+
+
+def _composed(name: str) -> str:
+    """Letters with their accents, which archives from macOS have in two pieces."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _keys(name: str) -> tuple[str, str]:

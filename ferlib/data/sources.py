@@ -46,7 +46,8 @@ def shown_to(data: Fer2013 | Dataset, split: str, classes: tuple[str, ...]) -> D
         part = data.labelled(split) if classes == SEVEN else data.split(split, keep=keep)
     else:
         part = data.split(split)
-        part = part.only(classes) if set(classes) < set(part.classes) else part
+        if part.classes != classes and set(classes) <= set(part.classes):
+            part = part.only(classes)
     if part.classes != classes:
         told = ", ".join(classes)
         raise FerlibError(f"the net tells apart {told}; these pictures show others")

@@ -41,12 +41,14 @@ def write(
 
     from ferlib import plots
 
-    classes = tuple(report.per_emotion)
+    # Matplotlib takes what stands between two dollars for a formula.
+    named = {name.replace("$", r"\$"): share for name, share in report.per_emotion.items()}
+    classes = tuple(named)
     rows = {"key": False, "truth": TRUTHS[kind]}
     made = {"confusion": plots.confusion(report.confusion, classes, **rows)}
     if len(confidences):
         made["reliability"] = plots.reliability(confidences, correct)
-    made["per_emotion"] = plots.per_emotion(report.per_emotion)
+    made["per_emotion"] = plots.per_emotion(named)
     places = [Path(folder, f"{name}.pdf") for name in made]
     with whole_files(*places) as partial, rc_context({"pdf.fonttype": 42}):
         for figure, place in zip(made.values(), partial, strict=True):

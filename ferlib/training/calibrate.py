@@ -35,9 +35,11 @@ def fit_bias(logits: np.ndarray, truth: np.ndarray, rarity: np.ndarray) -> np.nd
     not rare. Dividing probabilities by a power of the emotions' shares takes some of that back
     (Menon et al. 2021, section 4.1); `rarity` (8,) is that of `labels.rarity`. Taken is the largest
     power, in steps of a twentieth, up to which the accuracy on `truth` (N,) stays within COST of
-    what it was.
+    what it was. Fewer than 1 / COST pictures cannot tell so small a cost: nothing is added.
     """
     power = 0.0
+    if len(truth) * COST < 1:
+        return np.zeros(len(rarity), np.float32)
     least = (logits.argmax(axis=1) == truth).mean() - COST
     for tried in np.arange(1, 21) / 20:
         if ((logits + tried * rarity).argmax(axis=1) == truth).mean() < least:
@@ -51,18 +53,21 @@ def calibrated(net: Any, info: Info, valid: Dataset) -> Info:
 
     bias, for rare classes; temperature, so that confidence means accuracy; and shares, how often
     the net expects each class. No answer depends on the temperature, but the distance to all
-    voters (kl) grows with it.
+    voters (kl) grows with it. What no picture there shows is not favoured: nothing would tell what
+    that costs; and it counts as shown by half a picture, so that a prior cannot blow it up.
     """
     known = valid.take(valid.truth >= 0)
     seen = known.array(info.input_size, info.channels)[np.arange(len(known))]
     # Upright and mirrored: less chance in it.
     seen, truth = np.concatenate([seen, seen[:, :, ::-1]]), np.tile(known.truth, 2)
     logits = np.log(np.maximum(predict(net, seen, info.raw()), 1e-12))
-    rarity = labels.rarity(valid.shares, info.classes)
+    shown = np.isin(np.arange(len(info.classes)), truth)
+    rarity = np.where(shown, labels.rarity(valid.shares, info.classes), 0)
     bias = fit_bias(logits, truth, rarity).astype(float).round(4)
     temperature = fit_temperature(logits + bias, np.eye(len(info.classes))[truth])
     fitted = replace(info, bias=tuple(bias.tolist()), temperature=temperature)
-    shares = predict(net, seen, fitted).mean(axis=0, dtype=float).round(5)
+    shares = predict(net, seen, fitted).mean(axis=0, dtype=float)
+    shares = np.maximum(shares, np.where(shown, 0, 0.5 / len(known))).round(5)
     return replace(fitted, shares=tuple(shares.tolist()))
 
 

@@ -27,6 +27,11 @@ DAMAGE = (
 
 
 LOG = "log.csv"
+# What a run's identity says of other nets, in words.
+WORDS = {
+    "begun_from": "start (its weights have changed)",
+    "taught_by": "teacher's weights or int8 ranges",
+}
 
 
 def keep(run: Any, folder: Path) -> None:
@@ -105,12 +110,10 @@ def _check_same(run: Any, identity: dict, folder: Path) -> None:
     """FerlibError where a folder holds another run than this one."""
     mine, default = (json.loads(json.dumps(x)) for x in (run.identity, asdict(Recipe())))
     # What is younger than that run had its default in it.
-    theirs = default | {"taught_by": mine["taught_by"]} | identity
+    theirs = default | {key: mine[key] for key in WORDS} | identity
     differs = [key for key in mine if mine[key] != theirs.get(key)]
     if differs:
-        said = ", ".join(
-            "teacher's weights or int8 ranges" if key == "taught_by" else key for key in differs
-        )
+        said = ", ".join(WORDS.get(key, key) for key in differs)
         raise FerlibError(
             f"{folder} holds a run with another {said}: name another folder, or remove this one"
         )

@@ -139,6 +139,7 @@ class Run:
             data += fingerprint(self.valid, self.judged)
         known = asdict(self.recipe) | {"precision": self.graphs.precision, "data": data}
         known["classes"] = list(self.classes)
+        known |= {"begun_from": teachers.begun_from(self.recipe)}
         return known | {"taught_by": teachers.taught_by(self.recipe, self.ctx[0])}
 
     @property

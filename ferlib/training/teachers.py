@@ -74,6 +74,13 @@ def taught_by(recipe: Recipe, ctx: Any) -> str:
     return files.fingerprint(*_bytes(used)) if used else ""
 
 
+def begun_from(recipe: Recipe) -> str:
+    """A fingerprint of the weights that a recipe begins with, "" where they are chance's."""
+    if recipe.start in ("", imagenet.START):
+        return ""
+    return files.fingerprint(*_bytes(stored_files(recipe.start)[:2]))
+
+
 def weights(recipe: Recipe) -> str:
     """A fingerprint of the nets that a recipe begins with and learns from, "" without any."""
     start = [recipe.start] if recipe.start not in ("", imagenet.START) else []
