@@ -121,7 +121,7 @@ def test_a_name_is_wanted(words, name):
     assert "expected a file's name" in mistake(ferlib(*words, name))
 
 
-EMPTY = [("export", "--hub"), ("explain", "a.png", "--out"), ("tune", "--out"), ("train", "--out")]
+EMPTY = [("export", "--hub"), ("explain", "a.png", "--out"), ("tune", "--out")]
 EMPTY += [
     ("tune", "--space"),
     ("evaluate", "--figures"),

@@ -447,7 +447,9 @@ def test_sigterm_and_a_closed_terminal_end_the_foreground_as_ctrl_c_does(tmp_pat
     folder, logs = str(tmp_path / "a"), str(tmp_path)
     with looking_like_java(tmp_path / "a") as worker, looking_like_java(tmp_path / "a") as keeper:
         words = [sys.executable, "-c", code, str(free_port()), str(keeper.pid), folder, logs]
-        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as waiting:
+        heeded = {"preexec_fn": lambda: signal.signal(how, signal.SIG_DFL)}  # `nohup` ignores it
+        told = {"stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(words, cwd=ROOT, **told, **heeded) as waiting:
             assert waiting.stdout.readline() == "serving\n"
             waiting.send_signal(how)
             assert waiting.wait(30) == 0

@@ -92,7 +92,7 @@ def add_commands(commands: Any) -> None:
 
 def _files_arguments(command) -> None:
     add = command.add_argument
-    add("--out", type=place, default="runs/net/net", metavar="PREFIX", help="the net's three files")
+    add("--out", default="runs/net/net", metavar="PREFIX", help="the net's three files")
     add(
         "--run-folder",
         type=place,
