@@ -15,6 +15,7 @@ import pages  # noqa: E402
 import robust  # noqa: E402
 from conditions import result  # noqa: E402
 
+from ferlib.data import labels  # noqa: E402
 from ferlib.faces.engines import ENGINES  # noqa: E402
 from ferlib.faces.face import CROP  # noqa: E402
 from ferlib.faces.tracking import EVERY  # noqa: E402
@@ -216,7 +217,7 @@ def test_eight_bits_change_few_answers_and_cost_little():
     report = result("int8")
     shipped = {
         path.name.removesuffix("-0000.params") for path in (ROOT / "model_store").glob("*.params")
-    } - {"roll"}  # its answers are angles, in float32
+    } - {"roll", "fer2013"}  # in float32
     assert report["nets"].keys() == report["drawn"].keys() == shipped
     assert report["headroom"] == HEADROOM and report["calibrated_on"] == CALIBRATED_ON
     for name, rows in report["nets"].items():
@@ -224,6 +225,18 @@ def test_eight_bits_change_few_answers_and_cost_little():
         for row in rows:
             assert row["same"] >= 0.993, name
             assert row["accuracy"]["int8"] >= row["accuracy"]["float32"] - 0.002, name
+
+
+def test_the_net_of_seven_classes_is_the_one_on_the_bench():
+    info = json.loads((ROOT / "model_store" / "fer2013.json").read_text())
+    rows = {row["flip"]: row for row in result("bench")["own"] if row["nets"] == ["fer2013"]}
+    assert tuple(info["classes"]) == labels.SEVEN
+    assert rows[False]["valid"]["accuracy"] == pytest.approx(info["valid"]["accuracy"], abs=3e-4)
+    for paper in ("README.md", "model_store/README.md"):
+        text = (ROOT / paper).read_text()
+        for row in rows.values():
+            for part in (row["valid"], row["test"]["published"]):
+                assert f"{part['accuracy']:.2%}" in text, paper
 
 
 def test_calibration_and_agreement_cover_every_image():

@@ -8,7 +8,8 @@ from ferlib.files import check_place, is_text
 from ferlib.nets.info import Info
 
 DEFAULT_WEIGHTS = "ferplus"
-SHIPPED = (DEFAULT_WEIGHTS, "ferplus-2", "ferplus-3", "ferplus-small")  # nets of emotions
+SEVEN_CLASSES = "fer2013"  # that of FER2013's own labels
+SHIPPED = (DEFAULT_WEIGHTS, "ferplus-2", "ferplus-3", "ferplus-small", SEVEN_CLASSES)
 _PACKAGE = Path(__file__).resolve().parents[1]
 STORES = (_PACKAGE.parent / "model_store", _PACKAGE / "model_store")  # a checkout; an installation
 

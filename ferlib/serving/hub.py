@@ -17,7 +17,7 @@ from ferlib.errors import FerlibError
 from ferlib.faces.face import CROP
 from ferlib.files import check_free, recorded, whole_files
 from ferlib.nets.info import Info
-from ferlib.nets.places import DEFAULT_WEIGHTS, SHIPPED, STORES, find_weights
+from ferlib.nets.places import DEFAULT_WEIGHTS, SEVEN_CLASSES, SHIPPED, STORES, find_weights
 from ferlib.serving import onnx
 
 REPOSITORY = "https://github.com/ferlib/ferlib"
@@ -112,12 +112,16 @@ def _is_shipped(prefix: Path) -> bool:
 
 def _front(prefix: Path, rows: Sequence[dict[str, Any]]) -> str:
     """The YAML between dashes. JSON is YAML, so that lists and texts need no rules of their own."""
-    data = "FER2013 with the votes of FER+" if _is_shipped(prefix) else "pictures of its authors"
+    data = _learnt(prefix)
     task = {"type": "image-classification", "name": "Facial expression recognition"}
     results = [
         {
             "task": task,
-            "dataset": {"name": f"{data}, {row['protocol']}", "type": "fer", "split": row["split"]},
+            "dataset": {
+                "name": ", ".join(filter(None, (data, row["protocol"]))),
+                "type": "fer",
+                "split": row["split"],
+            },
             "metrics": [
                 {"type": kind, "name": kind.replace("_", " "), "value": row[kind]}
                 for kind in ("accuracy", "balanced_accuracy")
@@ -136,6 +140,14 @@ def _front(prefix: Path, rows: Sequence[dict[str, Any]]) -> str:
         front["model-index"] = [{"name": prefix.name, "results": results}]
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()]
     return "\n".join(["---", *lines, "---"])
+
+
+def _learnt(prefix: Path) -> str:
+    """What a net's labels are."""
+    if not _is_shipped(prefix):
+        return "pictures of its authors"
+    own = prefix.name == SEVEN_CLASSES
+    return "FER2013 with its own labels" if own else "FER2013 with the votes of FER+"
 
 
 def _about(name: str, info: Info) -> str:
