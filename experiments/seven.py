@@ -4,11 +4,15 @@
 
 Both sets of labels are of the same training pictures: nothing from outside is used. The votes also
 soften the labels (`--soft`), and so may nets that have learnt the seven classes before
-(`--teacher`). Settings are chosen on PublicTest.
+(`--teacher`). Settings are chosen on PublicTest. `--ship NAME`, also of a run that is finished,
+copies the net to model_store/NAME, its log and those of its teachers to results/seven/.
 """
 
 import argparse
 import sys
+
+from compare import keep_logs
+from record import ship
 
 from benchmarks.conditions import plainly
 from ferlib import training
@@ -31,6 +35,7 @@ def main() -> None:
     parser.add_argument("--teacher", action="append", default=[], help="answers to what it sees")
     parser.add_argument("--share", type=float, default=0.5, help="of the targets, the teachers'")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", metavar="NAME")
     args = parser.parse_args()
     data = fer2013.load_or_sample()
     learn, valid = data.labelled("train", soft=args.soft), data.labelled("valid")
@@ -43,6 +48,9 @@ def main() -> None:
     recipe = training.Recipe(net=net, batch_size=64, teacher_share=args.share, **how)
     command = " ".join(["python", *sys.argv])
     training.train_to(args.out, learn, valid, recipe, command=command)
+    if args.ship:
+        ship(args.out, args.ship)
+        keep_logs("seven", [args.out, *args.teacher])
 
 
 if __name__ == "__main__":

@@ -473,8 +473,10 @@ def test_a_killed_foreground_takes_its_server_with_it(mar):
     with in_foreground(mar, port) as process:
         assert serves(process)
         (started,) = [one for one in server.running() if one.port == port]
+        folder = os.open(started.folder, os.O_RDONLY)
         with pytest.raises(BlockingIOError):  # so that what cleans /tmp leaves the folder alone
-            fcntl.flock(os.open(started.folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(folder)
         process.kill()
         deadline = time.monotonic() + 30
         while not nothing_is_left_of(started) and time.monotonic() < deadline:
