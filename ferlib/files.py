@@ -40,7 +40,7 @@ def whole_files(*paths) -> Iterator[list[Path]]:
     try:
         for place in places:
             made += make_folder(place.parent)
-            _sweep(place)
+            sweep(place)
         yield partial
         _exchange(partial, places)
     except BaseException as error:
@@ -128,7 +128,7 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sweep(path: Path) -> None:
+def sweep(path: Path) -> None:
     """Delete what processes that were killed while they wrote `path` left beside it."""
     for left in path.parent.glob(f".*.{_plain(path.name)}"):
         process = left.name[1:].split(".", 1)[0]

@@ -50,6 +50,23 @@ def test_drawing_keeps_the_picture_outside_the_marks():
     assert (np.asarray(drawing.draw(astronaut(), [])) == astronaut()).all()
 
 
+def test_the_frame_is_the_boxes_own_pixels():
+    gray = np.full((120, 200, 3), 90, np.uint8)
+    drawn = np.asarray(drawing.draw(gray, [Face((140, 40, 60, 50), "happiness", EVEN)]))
+    assert (drawn[60, 197:] == drawn[60, 140:143][::-1]).all()  # as wide on the right, at the edge
+
+
+@pytest.mark.parametrize("name", ["грусть", "two\nlines", "a$x^$", "λύπη"])
+def test_any_class_can_be_written(name):
+    """Not as empty boxes: two names look otherwise."""
+    gray = np.zeros((300, 400, 3), np.uint8)
+    drawn = [
+        np.asarray(drawing.draw(gray, [Face((20, 100, 90, 90), one, {one: 0.5, "b": 0.5})]))
+        for one in (name, name[::-1])
+    ]
+    assert (drawn[0] != drawn[1]).any()
+
+
 def test_with_room_every_face_has_its_label_and_its_bars(panels):
     drawing.draw(np.zeros((480, 640, 3), np.uint8), crowd(2, 2, (300, 200), (70, 80)))
     assert len(panels) == 8

@@ -263,7 +263,7 @@ def test_addresses_are_not_fetched_where_that_is_switched_off(folder, monkeypatc
 
 
 def test_a_net_that_is_missing_or_cut_short_is_named(folder, tmp_path):
-    for name in ("ferplus.onnx", "faces.onnx"):
+    for name in ("ferplus.onnx", "faces.onnx", "roll.onnx"):
         with pytest.raises(FerlibError, match=name):
             function.load(tmp_path)
         (tmp_path / name).write_bytes((folder / name).read_bytes()[:5000])

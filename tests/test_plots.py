@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import zlib
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from types import SimpleNamespace
 
 import matplotlib
@@ -246,6 +247,12 @@ def test_seeds_stand_beside_their_mean_and_deviation():
     assert not other.get_xlabel() and len(other.lines) == 4
 
 
+def test_each_panel_of_seeds_has_its_own_order():
+    panels = {"accuracy": {"A": [0.9], "B": [0.8]}, "loss": {"B": [0.7], "A": [0.1]}}
+    _, loss = plots.over_seeds(panels).axes
+    assert {(*line.get_xdata(), *line.get_ydata()) for line in loss.lines} == {(0.1, 0), (0.7, 1)}
+
+
 def test_accuracy_per_emotion():
     accuracy = dict(zip(EMOTIONS, [0.9, 0.93, 0.88, 0.7, 0.82, 0.4, None, 0.2], strict=True))
     ax = drawn(plots.per_emotion(accuracy)).axes[0]
@@ -480,6 +487,43 @@ NETS = {  # million parameters, million multiply-adds, accuracy
 def no_overlap(some: list) -> bool:
     boxes = [text.get_window_extent() for text in some if text.get_text()]
     return not any(box.overlaps(other) for k, box in enumerate(boxes) for other in boxes[k + 1 :])
+
+
+def test_the_faces_seen_longest_are_those_of_most_seconds():
+    many = np.arange(480) / 60, np.full((480, 8), 0.125)
+    long = np.arange(300) / 5, np.full((300, 8), 0.125)
+    figure = plots.timeline({"8 s": many, "60 s": long}, most=1)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["60 s"]
+    assert figure.legends[0].get_title().get_text() == "the face seen longest, of 2"
+
+
+def test_many_classes_with_long_names_find_room():
+    classes = tuple(f"expression of kind {k:02}$x^$" for k in range(20))
+    some = np.arange(20) / 5, np.full((20, 20), 0.05)
+    figure = plots.timeline({"a": some}, classes=classes)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    shades = [handle.get_facecolor() for handle in figure.legends[0].get_patches()]
+    assert len(set(shades)) == 20
+    matrix = np.full((20, 20), 100)
+    assert not overlapping(plots.confusion(matrix, classes))
+    assert not overlapping(figures.narrow(plots.confusion(matrix, classes, key=False), 6.7))
+    assert not overlapping(plots.scores_bars(np.zeros((48, 48)), dict.fromkeys(classes, 0.05)))
+
+
+def overlapping(figure) -> bool:
+    """Whether numbers in cells, or names on the left, run into the next one."""
+    figure.draw_without_rendering()
+    ax = figure.axes[-1 if len(figure.axes) == 2 and not figure.axes[0].texts else 0]
+    names = [label.get_window_extent() for label in ax.get_yticklabels()]
+    names.sort(key=lambda box: box.y0)
+    texts = {text.get_position(): text.get_window_extent() for text in ax.texts}
+    return any(one.y1 > other.y0 + 1 for one, other in pairwise(names)) or any(
+        box.x1 > texts[column + 1, row].x0
+        for (column, row), box in texts.items()
+        if (column + 1, row) in texts
+    )
 
 
 def test_curves_of_all_nets_carry_their_names():

@@ -26,6 +26,7 @@ from ferlib.errors import FerlibError
 from ferlib.faces import flow, frames, tracking, video
 from ferlib.reading import timeline
 from ferlib.reading.inputs import expand
+from ferlib.reading.tables import Row, Table
 
 FACE = (43, 45, 86, 103)  # of `head()`, read off by eye
 GROUND = (90, 110, 130)
@@ -111,6 +112,20 @@ def test_what_is_no_video_is_named(tmp_path):
             video.Video(tmp_path / f"{name}.mp4")
     with pytest.raises(FerlibError, match="no camera 77"):
         video.Video(77)
+
+
+@pytest.mark.parametrize("letter", ["", "é", "\x01"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_texts_are_no_videos(tmp_path, clip, letter, encoding):
+    """FFmpeg would draw them, or open what they name."""
+    listing = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#{letter}\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n"
+    joined = f"ffconcat version 1.0\n# {letter}\nfile '{clip}'\n"
+    words = "" if letter == "\x01" else f"a caf{letter}, or two\n" * 40
+    for name, text in (("l.mp4", listing), ("j.mp4", joined), ("t.nfo", words), ("t.asc", words)):
+        if text:
+            (tmp_path / name).write_bytes(text.encode(encoding))
+            with pytest.raises(FerlibError, match="holds text"):
+                video.Video(tmp_path / name)
 
 
 def test_what_could_wait_for_ever_is_not_opened(tmp_path):
@@ -382,6 +397,80 @@ def test_a_cameras_copy_keeps_time(tmp_path):
         copy.write(np.full((120, 160, 3), 12 * i, np.uint8), seconds=i / 10)
     copy.close()
     assert [frame.seconds for frame in video.frames(tmp_path / "a.mp4")][-1] == pytest.approx(1.92)
+
+
+def test_a_copy_of_a_varying_rate_keeps_time_and_every_frame(tmp_path):
+    """As of a recorded screen: on a grid of 60 Hz, a frame only where something changed."""
+    gaps = np.random.default_rng(0).choice([0.5, 1, 2, 8, 10], 60)
+    times = np.cumsum(gaps) / 60 - gaps[0] / 60
+    copy = frames.Copy(tmp_path / "a", 60, (160, 120))
+    for i, seconds in enumerate(times):
+        copy.write(np.full((120, 160, 3), 4 * i, np.uint8), seconds, least=1)
+    copy.close()
+    found = list(video.frames(tmp_path / "a.mp4"))
+    assert found[-1].seconds == pytest.approx(times[-1], abs=0.05)
+    shades = {round(frame.picture.mean() / 4) for frame in found}
+    assert len(shades) >= 58  # all, but for what compression mixes up
+
+
+def test_a_damaged_time_does_not_fill_the_disk(tmp_path):
+    copy = frames.Copy(tmp_path / "a", 5, (160, 120))
+    for seconds in (0, 0.2, 9e6, 9e6 + 0.2):
+        copy.write(np.zeros((120, 160, 3), np.uint8), seconds, least=1)
+    assert copy.written == 2 + 300 + 1
+    copy.close()
+
+
+def test_a_copy_survives_a_second_ctrl_c(tmp_path, monkeypatch):
+    copy, count, asked = frames.Copy(tmp_path / "a", 25, (160, 120)), frames._readable_frames, []
+
+    def stopped(path):
+        asked.append(path)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return count(path)
+
+    monkeypatch.setattr(frames, "_readable_frames", stopped)
+    for _ in range(9):
+        copy.write(np.zeros((120, 160, 3), np.uint8))
+    with pytest.raises(KeyboardInterrupt):
+        copy.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    assert len(list(video.frames(tmp_path / "a.mp4"))) == 9
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path):
+    left = tmp_path / ".4194304.0123abcd.a.mp4"  # no process has so high a number
+    left.write_bytes(b"half")
+    frames.Copy(tmp_path / "a", 25, (160, 120)).close()
+    assert not left.exists()
+
+
+def test_a_cameras_clock_starts_with_its_first_frame(monkeypatch):
+    class Camera:
+        """One that needs a while for its first frame."""
+
+        def __init__(self, _source):
+            self.left = 3
+
+        def isOpened(self):
+            return True
+
+        def get(self, what):
+            sides = {cv2.CAP_PROP_FRAME_WIDTH: 64, cv2.CAP_PROP_FRAME_HEIGHT: 48}
+            return sides.get(what, 0)
+
+        def set(self, *_):
+            return True
+
+        def read(self):
+            time.sleep(0.3 if self.left == 3 else 0.01)
+            self.left -= 1
+            return self.left >= 0, np.zeros((48, 64, 3), np.uint8)
+
+    monkeypatch.setattr(frames, "_captured", Camera)
+    seconds = [frame.seconds for frame in video.Video(0)]
+    assert len(seconds) == 3 and seconds[0] == 0 and seconds[1] < 0.2
 
 
 def test_a_copy_of_a_video_that_changes_its_size_is_whole(tmp_path):
@@ -687,6 +776,31 @@ def test_copies_of_an_earlier_run_are_not_read_again(predict, tmp_path):
         _, out, _ = predict(tmp_path, "--out", tmp_path, "--json")
         assert len(json.loads(out)["photos"]) == 1
         assert len(list(tmp_path.glob("photo.png-ferlib*.png"))) == count
+
+
+def test_hidden_folders_and_copies_named_by_a_pattern_are_passed_over(tmp_path):
+    for name in ("a.png", "b/c.png", ".thumbs/a.png", "a.png-ferlib.png", "b/.d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    both = [str(tmp_path / "a.png"), str(tmp_path / "b/c.png")]
+    assert expand(str(tmp_path)) == both
+    for pattern in ("**/*.png", "**/**.png", "*"):
+        assert expand(f"{tmp_path}/{pattern}") == both
+
+
+def test_a_folder_for_copies_whose_name_is_no_text_is_told(predict, clip, tmp_path):
+    status, _, said = predict(clip, "--out", tmp_path / "\udcff", "--csv", tmp_path / "c")
+    assert status == 1 and "not in UTF-8" in said
+    assert (tmp_path / "c").read_text().count("\n") > 20  # the rows went on
+
+
+def test_a_class_may_have_a_comma(tmp_path):
+    face = ferlib.Face((1, 2, 3, 4), "happy", {"sad, tired": 0.25, "happy": 0.75})
+    for _ in range(2):
+        Table(str(tmp_path / "t.csv"), tuple(face.scores)).add(Row("a.png", [face]))
+    with open(tmp_path / "t.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["sad, tired"], row["happy"]) for row in rows] == [("0.25", "0.75")] * 2
 
 
 def test_rows_are_appended_and_other_files_left_alone(predict, tmp_path):

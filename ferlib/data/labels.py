@@ -35,11 +35,24 @@ ACCEPTED_PERCENT = 30  # section 3.2, and "30 % or more" in the code published w
 
 
 def colours(classes: Sequence[str]) -> dict[str, str]:
-    """A colour for each class: an emotion's own, and HUES in turn for names of someone's own."""
+    """A colour for each class: an emotion's own, and HUES in turn for names of someone's own.
+
+    Where there are more names than hues, these come again, lighter or darker.
+    """
     known = {name: hue for name, hue in COLOURS.items() if name in classes}
     free = [hue for hue in HUES if hue not in known.values()] or list(HUES)
     others = [name for name in classes if name not in known]
-    return known | {name: free[k % len(free)] for k, name in enumerate(others)}
+    hues = {name: shaded(free[k % len(free)], k // len(free)) for k, name in enumerate(others)}
+    return known | hues
+
+
+def shaded(hue: str, times: int) -> str:
+    """A hue that comes for the first time (0): itself; then light, dark, lighter, darker ..."""
+    if not times:
+        return hue
+    towards, part = (255, 0)[(times - 1) % 2], 1 - 0.5 ** ((times + 1) // 2)
+    parts = (int(hue[k : k + 2], 16) for k in (1, 3, 5))
+    return "#" + "".join(f"{round(c + part * (towards - c)):02X}" for c in parts)
 
 
 def drop_singles(votes: np.ndarray) -> np.ndarray:

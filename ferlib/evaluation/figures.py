@@ -12,6 +12,7 @@ from ferlib.files import check_place, whole_files
 
 WIDTH = 3.35  # inches (85 mm): a column of a page of two
 LETTERS = 7.5  # points
+MANY = 12  # classes: a confusion of more is as wide as two columns
 FIGURES = ("confusion", "reliability", "per_emotion")
 # What the rows of a confusion are, by the kind of a data set's labels.
 TRUTHS = {"votes": "the voters' majority", "shares": "what most people saw", "class": "the label"}
@@ -41,19 +42,19 @@ def write(
 
     from ferlib import plots
 
-    # Matplotlib takes what stands between two dollars for a formula.
-    named = {name.replace("$", r"\$"): share for name, share in report.per_emotion.items()}
-    classes = tuple(named)
+    classes = tuple(report.per_emotion)
     rows = {"key": False, "truth": TRUTHS[kind]}
     made = {"confusion": plots.confusion(report.confusion, classes, **rows)}
     if len(confidences):
         made["reliability"] = plots.reliability(confidences, correct)
-    made["per_emotion"] = plots.per_emotion(named)
+    made["per_emotion"] = plots.per_emotion(report.per_emotion)
     places = [Path(folder, f"{name}.pdf") for name in made]
     with whole_files(*places) as partial, rc_context({"pdf.fonttype": 42}):
-        for figure, place in zip(made.values(), partial, strict=True):
+        for (name, figure), place in zip(made.items(), partial, strict=True):
+            wide = name == "confusion" and len(classes) > MANY
             pdf = io.BytesIO()  # on a full disk Matplotlib's own words would be about a stream
-            narrow(figure).savefig(pdf, format="pdf", metadata={"CreationDate": None})
+            narrow(figure, WIDTH * (1 + wide))
+            figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
             place.write_bytes(pdf.getvalue())
     return places
 

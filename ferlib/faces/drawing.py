@@ -4,9 +4,12 @@ Boxes come first, then a label for every face, then bars: each takes the first p
 covers no face and nothing drawn before it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
+from importlib.util import find_spec
 from math import ceil
+from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,7 +28,7 @@ Corners = tuple[int, int, int, int]  # left, top, right, bottom
 def draw(photo: Photo, faces: Iterable[Face]) -> Image.Image:
     """An RGB copy of the photograph with its faces marked. Raises FerlibError for no picture."""
     picture, faces = Image.fromarray(images.read_picture(photo)), list(faces)
-    pen, font = ImageDraw.Draw(picture, "RGBA"), cache(ImageFont.load_default)
+    pen, font = ImageDraw.Draw(picture, "RGBA"), _fonts(faces)
     for face in faces:
         _draw_box(pen, face, _text_heights(picture.size, face)[0])
     taken = [_corners(face.box) for face in faces]
@@ -44,6 +47,20 @@ def draw(photo: Photo, faces: Iterable[Face]) -> Image.Image:
     return picture
 
 
+def _fonts(faces: Sequence[Face]) -> Callable[[int], Any]:
+    """Height -> Pillow's own font, or Matplotlib's where that lacks letters of a class's name."""
+    words = "".join(name for face in faces for name in face.scores)
+    if words.isascii() or not find_spec("matplotlib"):
+        return cache(ImageFont.load_default)
+    from matplotlib import get_data_path  # DejaVu: no Chinese, but Greek, Cyrillic, Arabic
+
+    return cache(partial(ImageFont.truetype, Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf")))
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
+
+
 def _text_heights(size, face: Face) -> tuple[int, int]:
     """Pixels: what suits the face and can be read when the whole picture is seen; what fits."""
     side, fits = min(size), face.box[3] / 8
@@ -57,8 +74,14 @@ def _corners(box) -> Corners:
 
 def _draw_box(pen, face: Face, unit: int) -> None:
     line = max(2, min(unit // 6, face.box[3] // 12))  # a small face shall not drown in it
-    pen.rectangle(_corners(face.box), outline="white", width=2 * line)
-    pen.rectangle(_corners(face.box), outline=_colour(face), width=line)
+    pen.rectangle(_pixels(_corners(face.box)), outline="white", width=2 * line)
+    pen.rectangle(_pixels(_corners(face.box)), outline=_colour(face), width=line)
+
+
+def _pixels(place: Corners) -> Corners:
+    """The first and the last pixel of a place, as Pillow wants them."""
+    left, top, right, bottom = place
+    return left, top, max(left, right - 1), max(top, bottom - 1)
 
 
 # ---------------------------------------------------------------- places
@@ -70,12 +93,12 @@ def _label(pen, face: Face, font, size, taken) -> tuple[str, Corners, int]:
     In the narrowest crowd it is three letters inside the box.
     """
     for unit in _text_heights(size, face):
-        for text in (face.caption, face.emotion):
+        for text in map(_one_line, (face.caption, face.emotion)):
             panel = round(pen.textlength(text, font(unit))) + unit, round(unit * 1.4)
             places = [*_above_and_below(face.box, panel), *_beside(face.box, panel)]
             if place := _free(places, size, taken):
                 return text, place, unit
-    for text in (face.caption, face.emotion, face.emotion[:3]):
+    for text in map(_one_line, (face.caption, face.emotion, face.emotion[:3])):
         width = round(pen.textlength(text, font(unit))) + unit // 2
         if width <= face.box[2]:
             break
@@ -131,7 +154,7 @@ def _overlap(a: Corners, b: Corners) -> bool:
 
 
 def _draw_label(pen, text: str, place: Corners, font, colour: str) -> None:
-    pen.rectangle(place, fill=_PANEL, outline=colour)
+    pen.rectangle(_pixels(place), fill=_PANEL, outline=colour)
     middle = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
     pen.text(middle, text, _INK, font, anchor="mm")
 
@@ -146,17 +169,18 @@ def _bars_size(pen, face: Face, unit: int, font) -> tuple[int, int]:
 
 
 def _names_width(pen, face: Face, font) -> int:
-    return ceil(max(pen.textlength(name, font) for name in face.scores))
+    return ceil(max(pen.textlength(_one_line(name), font) for name in face.scores))
 
 
 def _draw_bars(pen, face: Face, place: Corners, unit: int, font) -> None:
     # The edge in the box's colour says to whom it belongs, where faces stand close.
-    pen.rectangle(place, fill=_PANEL, outline=_colour(face), width=max(1, unit // 8))
+    how = {"fill": _PANEL, "outline": _colour(face), "width": max(1, unit // 8)}
+    pen.rectangle(_pixels(place), **how)
     left, right = place[0] + unit + _names_width(pen, face, font), place[2] - unit // 2
     hues = colours(tuple(face.scores))
     for row, (name, score) in enumerate(face.scores.items()):
         top = place[1] + unit // 2 + row * unit
-        pen.text((left - unit // 3, top + unit / 2), name, _INK, font, anchor="rm")
+        pen.text((left - unit // 3, top + unit / 2), _one_line(name), _INK, font, anchor="rm")
         length = round(score * (right - left))
         bar = (left, top + unit // 5, left + max(1, length), top + unit - unit // 5)
-        pen.rectangle(bar, fill=hues[name])
+        pen.rectangle(_pixels(bar), fill=hues[name])

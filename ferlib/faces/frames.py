@@ -16,8 +16,12 @@ import numpy as np
 
 from ferlib.data import images
 from ferlib.errors import FerlibError
+from ferlib.files import check_text, sweep
 
 _HEAD = 4096  # bytes by which a text is told
+_LISTS = b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0"  # which FFmpeg takes other files from
+_BLANK, _RAW = b"\xef\xbb\xbf \t\n\f\r", b"YUV4MPEG2 "  # before a text; of raw pictures
+_LONGEST = 60  # seconds for which a copy repeats a file's frame
 _SIDES = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
 
 
@@ -68,18 +72,16 @@ class Video:
         return self.read < least and self._seconds * self.fps < least
 
     def __iter__(self) -> Iterator[Frame]:
-        started, seconds, first = time.monotonic(), -1 / self.fps, 0.0
+        seconds, first = -1 / self.fps, 0.0
         while True:
             with _quiet():
                 sound, picture = self._capture.read()
             if not sound:
                 return
-            if self.live:
-                now = time.monotonic() - started
-            else:
-                now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                first = first if self.read else now  # a part of a film may begin late
-                now -= first
+            clock = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            clock = time.monotonic() if self.live else clock
+            first = first if self.read else clock  # cameras warm up, a part of a film begins late
+            now = clock - first
             # Time goes forward whatever a damaged file says.
             seconds = now if seconds < now < 1e7 else seconds + 1 / self.fps
             self.read, self._seconds = self.read + 1, seconds
@@ -119,9 +121,10 @@ def _captured(source) -> cv2.VideoCapture:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether a file that begins so is for people: no control characters but those of lines."""
-    text = head.decode(errors="replace").removesuffix("\ufffd")  # a letter may be cut
-    return "\ufffd" not in text and all(c.isprintable() or c in "\t\n\f\r" for c in text)
+    """Whether a file that begins so is for people, in whatever encoding, or a list of files."""
+    plain = not any(byte < 32 and byte not in b"\t\n\f\r\x1b" for byte in head)
+    listing = head.lstrip(_BLANK).startswith(_LISTS)
+    return listing or (plain and not head.startswith(_RAW))
 
 
 def _regular(path):
@@ -169,13 +172,16 @@ class Copy:
     """
 
     def __init__(self, stem: str | Path, fps: float, size: tuple[int, int]):
+        check_text(stem)  # OpenCV would crash
         stem = Path(stem)
         self.fps, self.size, self.written, self.full = fps, size, 0, False
+        self._left_out = 0.0  # seconds
         for suffix, code in ((".mp4", "mp4v"), (".avi", "MJPG")):
             self.path = stem.with_name(stem.name + suffix)
             mine = f".{os.getpid()}.{uuid4().hex[:8]}."  # a process can have many threads
             self._partial = stem.with_name(mine + stem.name + suffix)
             self._over = self.path.exists()
+            sweep(self.path)
             with _quiet():
                 code = cv2.VideoWriter_fourcc(*code)
                 self._writer = cv2.VideoWriter(str(self._partial), code, fps, size)
@@ -184,17 +190,25 @@ class Copy:
             self._partial.unlink(missing_ok=True)
         raise FerlibError(f"cannot write {stem}.mp4: is the folder writable, the disk full?")
 
-    def write(self, picture: np.ndarray, seconds: float | None = None) -> None:
+    def write(self, picture: np.ndarray, seconds: float | None = None, least: int = 0) -> None:
         """RGB uint8 (H, W, 3), of the size given at first.
 
-        With its time the picture is repeated or left out, so that the copy of a camera that
-        was read slower than it films runs at the speed of life.
+        With its time the picture is repeated or left out, so that the copy runs at the speed of
+        life, whether a camera was read slower than it films or a file's rate varies. `least`: 1
+        where each picture counts. None stands for more than a minute.
         """
-        times = 1 if seconds is None else round(seconds * self.fps) + 1 - self.written
+        times = 1 if seconds is None else max(self._due(seconds), least)
         if picture.shape[1::-1] != self.size:  # some videos change theirs, which OpenCV drops
             picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
         for _ in range(times):
             self._write(picture)
+
+    def _due(self, seconds: float) -> int:
+        """How often a picture of this time is to be written."""
+        times = round((seconds - self._left_out) * self.fps) + 1 - self.written
+        too_many = max(0, times - round(_LONGEST * self.fps))  # damaged files say any time
+        self._left_out += too_many / self.fps
+        return times - too_many
 
     def _write(self, picture: np.ndarray) -> None:
         width, height = self.size
@@ -212,19 +226,27 @@ class Copy:
         Where another run has taken the name since, the next number is added to it. Raises
         FerlibError where the disk was full, after keeping what could be kept.
         """
-        self._writer.release()
         try:
-            whole = self.written and _readable_frames(self._partial) >= self.written
-            while whole and not self._over and self.path.exists():
-                self.path = _numbered(self.path)
-            if whole:
-                os.replace(self._partial, self.path)
+            whole = self._named()
+        except KeyboardInterrupt:  # the second one: what was written is wanted all the same
+            self._named()
+            raise
         finally:
             self._partial.unlink(missing_ok=True)
         if self.full or (self.written and not whole):
             kept = f"it holds the first {self.written} frames" if whole else "nothing could be kept"
             raise FerlibError(f"cannot write {self.path}, the disk is full: {kept}", "disk_full")
         return str(self.path) if whole else None
+
+    def _named(self) -> bool:
+        """Whether it is whole, and so has its name."""
+        self._writer.release()
+        whole = bool(self.written) and _readable_frames(self._partial) >= self.written
+        while whole and not self._over and self.path.exists():
+            self.path = _numbered(self.path)
+        if whole:
+            os.replace(self._partial, self.path)
+        return whole
 
 
 def _numbered(path: Path) -> Path:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from ferlib.data import labels
 from ferlib.data.labels import EMOTIONS, colours
 from ferlib.metrics import calibration_error
-from ferlib.plots.style import BLUES, FAINT, INK, MARK, lying_bars, new_figure, styled
+from ferlib.plots.style import BLUES, FAINT, INK, MARK, lying_bars, new_figure, plain, styled
 
 PARTS = {
     "kept": "kept",
@@ -38,7 +38,10 @@ def split_counts(account: dict[str, dict[str, int]]) -> Figure:
         ax.barh(list(account), share, left=left, color=shade, label=label)
         left = left + share
     for y, split in enumerate(account.values()):
-        ax.text(0.01, y, f"{split.get('kept', 0):,} of {split['rows']:,}", color="w", va="center")
+        kept, rows = split.get("kept", 0), split["rows"]
+        wide = kept > 0.25 * rows  # the words fit into it
+        x, colour = (0.01, "w") if wide else (kept / max(rows, 1) + 0.01, INK)
+        ax.text(x, y, f"{kept:,} of {rows:,}", color=colour, va="center")
     ax.set(xlim=(0, 1), xlabel="share of the split's rows")
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.tick_params("y", length=0)
@@ -61,15 +64,17 @@ def confusion(
     """
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(7, 6)
+    side = max(7.0, 0.55 * len(classes) + 2.6)
+    figure = new_figure(side, side - 1)
     ax = figure.subplots()
     edges = np.arange(len(classes) + 1) - 0.5
     cells = ax.pcolormesh(edges, edges, share, cmap="Blues", vmin=0, vmax=1)  # vectors, in a PDF
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if share[row, column] > 0.55 else INK if count else FAINT
         ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
-    ax.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor")
-    names = [f"{e} ({n:,})" for e, n in zip(classes, counts.sum(1), strict=True)]
+    words = list(map(plain, classes))
+    ax.set_xticks(range(len(classes)), words, rotation=40, ha="right", rotation_mode="anchor")
+    names = [f"{e} ({n:,})" for e, n in zip(words, counts.sum(1), strict=True)]
     ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="the net's answer", ylabel=truth, aspect="equal")
     ax.invert_yaxis()
@@ -131,9 +136,9 @@ def per_emotion(accuracy: dict[str, float | None]) -> Figure:
     values = [value or 0.0 for value in accuracy.values()]
     texts = ["-" if value is None else f"{value:.1%}" for value in accuracy.values()]
     ax = figure.subplots()
-    lying_bars(
-        ax, values, list(accuracy), [colours(tuple(accuracy))[name] for name in accuracy], texts
-    )
+    hues = colours(tuple(accuracy))
+    names = list(map(plain, accuracy))
+    lying_bars(ax, values, names, [hues[name] for name in accuracy], texts)
     ax.set_xlabel("share of each emotion's pictures that was found")
     return figure
 

@@ -1,5 +1,6 @@
 """Faces under the heat of what speaks for their emotion, and emotions over time."""
 
+import textwrap
 from collections.abc import Sequence
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from ferlib.data.images import to_gray
 from ferlib.data.labels import EMOTIONS, colours
-from ferlib.plots.style import HEAT, new_figure, show, styled
+from ferlib.plots.style import HEAT, new_figure, plain, show, styled
 
 
 def _alpha(heat):
@@ -59,7 +60,8 @@ def explained(
     """
     columns, each = min(columns, len(crops)), 1 + beside
     rows = -(-len(crops) // columns)
-    height = (1.4 if titles is not None else 1.17) * rows + 0.35
+    lines = max((len(textwrap.wrap(title, 11 * each)) for title in titles or ()), default=0)
+    height = (1.17 + 0.17 * lines + 0.06 * bool(lines)) * rows + 0.35
     figure = new_figure(1.2 * each * columns, height)
     axes = figure.subplots(rows, each * columns, squeeze=False)
     places = axes.reshape(-1, each)
@@ -67,7 +69,8 @@ def explained(
         if beside:
             show(place[0], crops[k])
         _overlay(place[-1], crops[k], heats[k])
-        place[0].set_title(titles[k] if titles is not None else "", loc="left")
+        title = textwrap.fill(plain(titles[k]), 11 * each) if titles is not None else ""
+        place[0].set_title(title, loc="left")
     _heat_bar(figure, axes)
     for ax in places[len(crops) :].ravel():
         ax.remove()
@@ -91,7 +94,7 @@ def surest(crops: Sequence, found: SimpleNamespace) -> Figure:
         first = axes[row, 0]
         beside = {"transform": first.transAxes, "clip_on": False}
         first.plot([-0.1, -0.1], [0, 1], color=hues[name], lw=5, **beside)
-        first.text(-0.2, 0.5, name, ha="right", va="center", fontweight="bold", **beside)
+        first.text(-0.2, 0.5, plain(name), ha="right", va="center", fontweight="bold", **beside)
     _heat_bar(figure, axes)
     return figure
 
@@ -102,25 +105,34 @@ def timeline(faces: dict[str, tuple], most: int = 12, classes: Sequence[str] = E
 
     Where a face was out of sight its band is empty. The `most` faces seen longest are drawn.
     """
-    shown = sorted(faces, key=lambda name: -len(faces[name][0]))[:most]
+    steps = {name: _step(seconds) for name, (seconds, _) in faces.items()}
+    shown = sorted(faces, key=lambda name: -len(faces[name][0]) * steps[name])[:most]
     shown = [name for name in faces if name in shown]
     figure = new_figure(10, 1.3 * len(shown) + 1.2)
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     hues = [colours(classes)[name] for name in classes]
     for ax, name in zip(axes, shown, strict=True):
         seconds, rows = (np.asarray(part, float) for part in faces[name])
-        step = np.median(np.diff(seconds)) if len(seconds) > 1 else 0.04
+        step = steps[name]
         gaps = np.flatnonzero(np.diff(seconds) > 4 * step) + 1
         for part, values in zip(np.split(seconds, gaps), np.split(rows, gaps), strict=True):
             lasting = [*part, part[-1] + step]  # a frame lasts: one alone is seen, too
             ax.stackplot(lasting, *values.T[:, [*range(len(values)), -1]], colors=hues, lw=0)
         ax.set(ylim=(0, 1), yticks=(0, 1), yticklabels=("0", "100 %"))
         ax.margins(x=0)
-        ax.set_title(name, fontsize=10.5, loc="left")
+        ax.set_title(plain(name), fontsize=10.5, loc="left")
     axes[-1].set_xlabel("seconds")
     figure.supylabel("probability", fontsize=11)
     left_out = len(faces) - len(shown)
-    title = f"the {len(shown)} faces seen longest, of {len(faces)}" if left_out else None
+    some = "face" if len(shown) == 1 else f"{len(shown)} faces"
+    title = f"the {some} seen longest, of {len(faces)}" if left_out else None
     keys = [Rectangle((0, 0), 1, 1, color=colour) for colour in hues]
-    figure.legend(keys, classes, ncols=8, loc="outside upper center", title=title, fontsize=9)
+    how = {"loc": "outside upper center", "title": title, "fontsize": 9}
+    columns = int(9.6 / (0.48 + 0.078 * max(map(len, classes))))  # of letters of that height
+    figure.legend(keys, list(map(plain, classes)), ncols=min(8, max(1, columns)), **how)
     return figure
+
+
+def _step(seconds: Sequence[float]) -> float:
+    """Seconds from one frame of a face to the next; one alone is taken for one of 25 a second."""
+    return float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.04

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ferlib.data.images import to_gray
 from ferlib.data.labels import EMOTIONS, colours
-from ferlib.plots.style import HEAT, INK, MARK, new_figure, show, styled
+from ferlib.plots.style import HEAT, INK, MARK, new_figure, plain, show, styled
 
 
 @styled
@@ -42,7 +42,7 @@ def _scatter(ax, places: np.ndarray, truth: np.ndarray, classes: Sequence[str]) 
     for k in np.unique(truth[shown]):
         middle = np.median(places[truth == k], axis=0)
         how = {"ha": "center", "va": "center", "fontweight": "bold", "path_effects": halo}
-        ax.text(*middle, classes[k], color=INK, **how)
+        ax.text(*middle, plain(classes[k]), color=INK, **how)
     ax.set(xticks=[], yticks=[])
     ax.margins(0.08)
     ax.set_aspect("equal", adjustable="datalim")  # panels stay of one size

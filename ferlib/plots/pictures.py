@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ferlib.data import labels
 from ferlib.data.labels import COLUMNS, EMOTIONS, SCHEMES, colours, majority, targets
-from ferlib.plots.style import COLOURS, INK, MARK, bars, lying_bars, new_figure, show, styled
+from ferlib.plots.style import COLOURS, INK, MARK, bars, lying_bars, new_figure, plain, show, styled
 
 
 @styled
@@ -125,12 +125,12 @@ def scores_bars(picture: np.ndarray, scores: dict[str, float] | Sequence[float])
         scores = dict(zip(EMOTIONS, scores, strict=True))
     names = sorted(scores, key=lambda name: (*EMOTIONS, name).index(name))
     values = [scores[name] for name in names]
-    figure = new_figure(8, 3.2)
+    figure = new_figure(8, max(3.2, 0.3 * len(names) + 0.6))
     face, ax = figure.subplots(1, 2, width_ratios=(1, 1.5))
-    show(face, picture, names[int(np.argmax(values))])
+    show(face, picture, plain(names[int(np.argmax(values))]))
     texts = [f"{score:.1%}" for score in values]
     hues = colours(names)
-    lying_bars(ax, values, names, [hues[name] for name in names], texts)
+    lying_bars(ax, values, list(map(plain, names)), [hues[name] for name in names], texts)
     return figure
 
 

@@ -63,6 +63,11 @@ def pyplot() -> Any:
     return plt
 
 
+def plain(text: str) -> str:
+    """A name as Matplotlib draws it: it takes what stands between two dollars for a formula."""
+    return text.replace("$", r"\$")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, its parts laid out without overlap."""
     figure = Picture(figsize=(width, height), layout="constrained")

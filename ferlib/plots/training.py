@@ -83,7 +83,8 @@ def over_seeds(panels: dict[str, dict], beside: dict[str, tuple] | None = None) 
     figure = new_figure(3.7 * len(panels) + 1, 0.55 * len(names) + 1.8)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
-        for y, values in enumerate(rows.values()):
+        for name, values in rows.items():
+            y = names.index(name)
             spread = np.std(values, ddof=1) if len(values) > 1 else None
             mean = ax.errorbar(
                 np.mean(values), y, xerr=spread, fmt="|", color=BLUES[3], ms=18, mew=2.5

@@ -44,6 +44,7 @@ def expand(
 ) -> list[str]:
     """A file, a folder (what in it ends in `kinds`, below it too) or a pattern -> files, sorted.
 
+    Nothing hidden of a folder, and of folders and patterns no copies of an earlier run.
     A name that is nothing of these is given back: reading it says what is wrong with it.
     `failed` is told the OSError of each folder that cannot be read.
     """
@@ -51,15 +52,17 @@ def expand(
         return _inside(word, failed, kinds)
     if os.path.exists(word) or not glob.has_magic(word):
         return [word]
-    both = [_inside(one, failed, kinds) if os.path.isdir(one) else [one] for one in _matching(word)]
-    return [name for names in both for name in names]
+    names = []
+    for one in _matching(word):
+        names += _inside(one, failed, kinds) if os.path.isdir(one) else [one]
+    return [name for name in names if not _OURS.search(name)]
 
 
 def _matching(pattern: str) -> list[str]:
     """As `glob` does, but `**` follows no links: there are folders that hold themselves."""
-    parts = Path(pattern).parts
+    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in Path(pattern).parts]
     if "**" not in parts:
-        return sorted(glob.glob(pattern))
+        return sorted(glob.glob(os.path.join(*parts)))
     first = parts.index("**")
     names = []
     for start in glob.glob(os.path.join(*parts[:first])) if first else ["."]:
@@ -71,7 +74,8 @@ def _matching(pattern: str) -> list[str]:
 
 def _inside(folder: str, failed: Callable | None, kinds) -> list[str]:
     names = []
-    for place, _, files in os.walk(folder, onerror=failed):
+    for place, folders, files in os.walk(folder, onerror=failed):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # bins and thumbnails
         names += [os.path.join(place, name) for name in files if not name.startswith(".")]
     return sorted(n for n in names if n.lower().endswith(kinds) and not _OURS.search(n))
 

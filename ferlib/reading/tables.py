@@ -48,8 +48,8 @@ class Table:
     """CSV: one row for each face, `frame`, `seconds` and `id` empty for pictures. Appended."""
 
     def __init__(self, path: str, classes: Sequence[str] = EMOTIONS):
-        header = ",".join((*COLUMNS, *classes)) + "\n"
-        self._file = _Appended(path, header.strip().encode())
+        header = _line([*COLUMNS, *classes])
+        self._file = _Appended(path, header.encode())
         if self._file.empty:
             self._file.add(header)
 

@@ -34,7 +34,6 @@ def draw_timeline(path: Path, moments: dict[str, array], classes: Sequence[str])
         table = np.array(moment).reshape(-1, 1 + len(classes))
         title = printable(name)
         title = title if len(title) <= 80 else f"{title[:38]} ... {title[-38:]}"
-        title = title.replace("$", r"\$")  # no formula
         alike = (title if k == 1 else f"{title} ({k})" for k in count(1))
         faces[next(one for one in alike if one not in faces)] = table[:, 0], table[:, 1:]
     with whole_file(path) as partial, warnings.catch_warnings():

@@ -54,7 +54,7 @@ class Watched:
             stem = free_stem(Path(self.job.out), self.name)
             self.copy = Copy(stem, self.frames.fps, (picture.shape[1], picture.shape[0]))
         picture = np.asarray(self.job.fer.draw(picture, found)) if found else picture
-        self.copy.write(picture, frame.seconds if self.frames.live else None)
+        self.copy.write(picture, frame.seconds, least=0 if self.frames.live else 1)
 
     def finish(self) -> None:
         """Close the copy and say who was seen, also when the video was stopped.

@@ -18,9 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ferlib.errors import FerlibError, check_choice
+from ferlib.faces import turning
 from ferlib.faces.detectors import FILE
 from ferlib.faces.recognizer import Recognizer
+from ferlib.faces.roll import NAME
 from ferlib.nets.places import DEFAULT_WEIGHTS
 from ferlib.serving import forms, handler, several
 from ferlib.serving.answers import Refusal, bad_request
@@ -42,8 +46,12 @@ def load(folder: str | Path) -> "Function":
     """
     urls = os.environ.get(URLS) or "on"
     check_choice(URLS, urls, ("on", "off"))
-    weights = Path(folder, f"{DEFAULT_WEIGHTS}.onnx")
+    weights, turned = (Path(folder, f"{name}.onnx") for name in (DEFAULT_WEIGHTS, NAME))
     recognizer = Recognizer(weights, detector=Path(folder, FILE), engine="onnx")
+    if not turned.is_file():
+        raise FerlibError(f"{turned} is missing: expected the net that tells how heads are turned")
+    gray = np.full((48, 48, 3), 128, np.uint8)
+    recognizer.upright([turning.part(gray, (8, 8, 32, 32))])  # loads that net
     return Function(recognizer, Rules() if urls == "on" else None)
 
 
