@@ -124,6 +124,16 @@ def test_clusters_stay_together_on_the_plane():
         embedded(np.zeros((3, 20)))
 
 
+@pytest.mark.parametrize("features", [np.ones((20, 8)), 1e-30 * np.eye(20), np.ones((9, 1))])
+def test_features_that_tell_nothing_apart_are_refused(features):
+    """scikit-learn would end the process."""
+    pytest.importorskip("sklearn")
+    with pytest.raises(FerlibError, match=r"the same features|expected"):
+        embedded(features)
+    with pytest.raises(FerlibError, match="finite"):
+        embedded(np.full((20, 8), np.nan))
+
+
 def test_classes_are_named_at_their_medians():
     places = np.array([[0, 0], [1, 0], [5, 0], [9, 9], [9, 8]], float)
     truth = np.array([1, 1, 1, 0, -1])

@@ -5,9 +5,11 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ from ferlib.data import fer2013, labels, sample
 from ferlib.data.augment import NONE
 from ferlib.errors import FerlibError
 from ferlib.plots import tune as drawing
-from ferlib.training import importance, settings, space, study
+from ferlib.training import importance, settings, space, study, tuning
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "experiments")]
@@ -59,6 +61,8 @@ def test_what_trials_must_share_cannot_be_searched():
         {"scheme": "multi-target"},
         {"centre": 0.003},
         {"batch_size": 1},
+        {"warmup": 0.5, "smoothing": 0.3, "mixup": 1.0},
+        {"augmentation": replace(NONE, rotation=45, shift=0.3, scale=2, shear=0.4, erase=0.9)},
     ],
 )
 def test_the_default_space_is_around_the_recipe(how):
@@ -66,6 +70,13 @@ def test_the_default_space_is_around_the_recipe(how):
     found = space.checked(training.default_space(recipe), recipe)
     assert study._as_it_is(recipe, found) == {name: settings.value(recipe, name) for name in found}
     assert ("mixup" in found) == (recipe.scheme != "multi-target" and not recipe.centre)
+
+
+def test_the_default_space_tries_no_batch_without_pictures():
+    recipe = training.Recipe(batch_size=100)
+    sizes = [training.default_space(recipe, most).get("batch_size") for most in (1000, 150, 100)]
+    assert sizes == [[50, 100, 200], [50, 100], [50, 100]]
+    assert "batch_size" not in training.default_space(training.Recipe(batch_size=1), 1)
 
 
 def test_what_of_a_recipe_lies_outside_the_space_is_drawn():
@@ -99,6 +110,8 @@ def test_what_of_a_recipe_lies_outside_the_space_is_drawn():
         ({"lr": [0.1, 1e39]}, "lr 1e.39: expected 0 to 1e.38"),
         ({"optimiser": {"low": 0, "high": 1}}, "expected a name, not 0"),
         ({"optimiser": ["nag", "lamb"]}, "unknown optimiser 'lamb'"),
+        ({"teacher_share": {"low": 0, "high": 1}}, "no teacher"),
+        ({"optimiser": ["adam"] * 2, "momentum": {"low": 0, "high": 1}}, "each once"),
         ({"scheme": ["majority", "multi-target"], "mixup": {"low": 0, "high": 1}}, "multi-target"),
     ],
 )
@@ -410,6 +423,62 @@ def trials_of(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
+def test_of_few_settings_each_is_tried_once(drawn, tmp_path):
+    told: list[str] = []
+    how = {"trials": 9, "folder": tmp_path / "t", "told": told.append}
+    recipe = replace(QUICK, epochs=1)
+    found = training.tune(*drawn, recipe, {"batch_size": [16, 32]}, **how)
+    assert sorted(row["settings"]["batch_size"] for row in found.rows) == [16, 32]
+    assert told[-1] == "every setting there is has been tried"
+    assert len(training.tune(*drawn, recipe, {"batch_size": [16, 32]}, **how).rows) == 2
+
+
+def test_a_trial_that_cannot_be_trained_does_not_block_the_search(drawn, tmp_path, monkeypatch):
+    """As where a card's memory is too small for a batch."""
+    fit, told = tuning.fit, []
+
+    def fails(learn, valid, recipe, *args, **how):
+        if recipe.batch_size == 32:
+            raise mx.MXNetError("out of memory\nstack")
+        return fit(learn, valid, recipe, *args, **how)
+
+    monkeypatch.setattr(tuning, "fit", fails)
+    how = {"trials": 4, "folder": tmp_path / "t", "told": told.append}
+    sizes = {"batch_size": [16, 24, 32]}
+    found = training.tune(*drawn, replace(QUICK, epochs=1), sizes, **how)
+    states = {row["settings"]["batch_size"]: row["state"] for row in found.rows}
+    assert states == {16: "finished", 24: "finished", 32: "failed"}
+    assert any("cannot be trained: out of memory" in line for line in told)
+    with pytest.raises(mx.MXNetError):  # the recipe's own fault
+        training.tune(*drawn, replace(QUICK, batch_size=32), {"lr": [0.1, 0.2]}, folder=tmp_path)
+
+
+def test_batches_must_be_full_under_every_scheme_that_is_tried(drawn, tmp_path):
+    learn, valid = drawn
+    count = int(learn.trainable("majority").sum())
+    assert count < learn.trainable("cross-entropy").sum()
+    recipe = replace(QUICK, batch_size=count + 1)
+    with pytest.raises(FerlibError, match=f"{count} pictures to train on are fewer"):
+        schemes = {"scheme": ["cross-entropy", "majority"]}
+        training.tune(learn, valid, recipe, schemes, folder=tmp_path / "t")
+
+
+def test_a_search_without_a_trial_pins_nothing(drawn, tmp_path):
+    with pytest.raises(FerlibError, match="no trial"):
+        training.tune(*drawn, QUICK, RATES, minutes=0, folder=tmp_path)
+    other = replace(QUICK, epochs=1)
+    assert len(training.tune(*drawn, other, RATES, trials=1, folder=tmp_path).rows) == 1
+
+
+def test_another_programs_file_is_left_as_it_is(drawn, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "study.db")) as file:
+        file.execute("CREATE TABLE mine (a)")
+    before = (tmp_path / "study.db").read_bytes()
+    with pytest.raises(FerlibError, match="is not the study of a search"):
+        training.tune(*drawn, QUICK, RATES, folder=tmp_path)
+    assert (tmp_path / "study.db").read_bytes() == before
+
+
 def test_kill_nine_and_the_same_command_end_with_the_same_trials(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data, ranges, whole, killed = (

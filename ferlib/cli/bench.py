@@ -78,7 +78,12 @@ def add_commands(commands: Any) -> None:
     about = "train and measure networks under one protocol; or score a file of predictions"
     command = add_command(commands, "bench", bench, about)
     add = command.add_argument
-    add("nets", nargs="*", metavar="NET", help="networks (default: all)")
+    add(
+        "nets",
+        nargs="*",
+        metavar="NET",
+        help="networks (default: all that are no part of another or of a lesson)",
+    )
     add("--labels", action="append", choices=LABEL_SETS, help="default: both, one after the other")
     add("--minutes", type=amount, help="of training for each, on these threads (default: 30)")
     add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")

@@ -158,8 +158,8 @@ def add_data(command: ArgumentParser) -> None:
     add_folders(command)
 
 
-def add_recipe(command: ArgumentParser) -> None:
-    """The settings that a training most often changes."""
+def add_recipe(command: ArgumentParser, epochs: int = 32, patience: bool = True) -> None:
+    """The settings that a training most often changes; `epochs` are the command's default."""
     add = command.add_argument_group("recipe").add_argument
     about = "best.json of `ferlib tune`, or a net's JSON: settings that other options change"
     add("--recipe", type=place, metavar="FILE", help=about)
@@ -169,7 +169,7 @@ def add_recipe(command: ArgumentParser) -> None:
     about = "side of the pictures that the net sees (default: its own, 48 for most)"
     add("--size", dest="side", type=number, metavar="PIXELS", help=about)
     add("--scheme", choices=SCHEMES, help="the targets (default: cross-entropy)")
-    add("--epochs", type=number, help="passes over the pictures (default: 32)")
+    add("--epochs", type=number, help=f"passes over the pictures (default: {epochs})")
     add("--batch-size", type=number, help="pictures in one step (default: 128)")
     add("--lr", type=amount, help="its peak (default: 0.2; without BatchNorm try a tenth)")
     add("--weight-decay", type=amount, help="pulls weights to zero (default: 0.0005)")
@@ -178,7 +178,8 @@ def add_recipe(command: ArgumentParser) -> None:
     about = "start with pictures of full size too; slower"
     add("--full-size", dest="grow", action="store_const", const=(), help=about)
     about = "stop when the validation loss has not become better for so many epochs"
-    add("--patience", type=number, metavar="N", help=about)
+    if patience:
+        add("--patience", type=number, metavar="N", help=about)
     add("--seed", type=seed, help="of all chance: the same seed, the same net (default: 0)")
     precisions = ("auto", "float32", "bfloat16")
     add("--precision", choices=precisions, help="of the convolutions; auto: the faster one")

@@ -16,13 +16,11 @@ EPOCHS = 8  # of a trial: enough to tell settings apart, few enough for many tri
 
 
 def tune(args: Namespace) -> dict:
-    if args.patience:
-        args.refuse("--patience is for `ferlib train`: a search ends hopeless trials by itself")
     need("optuna", "tune", "a search for settings")  # asked before the work, not after it
     need("matplotlib", "plots", "drawing a search")
     from ferlib import training
 
-    args.epochs = args.epochs or EPOCHS
+    args.epochs = args.epochs or (None if args.recipe else EPOCHS)
     recipe = recipes.recipe(args)
     space = training.read_space(args.space, recipe) if args.space else None
     folder = Path(args.out)
@@ -114,5 +112,5 @@ def add_commands(commands: Any) -> None:
         help="the study, logs, best.json, plots",
     )
     recipes.add_data(command)
-    recipes.add_recipe(command)
+    recipes.add_recipe(command, epochs=EPOCHS, patience=False)
     recipes.add_teacher(command)

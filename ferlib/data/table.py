@@ -109,7 +109,7 @@ def reader(text: IO[str]) -> tuple[str, Any]:
     first = text.readline()
     text.seek(0)
     between = max(",;\t", key=first.count)
-    return between, csv.reader(text, delimiter=between)
+    return between, csv.reader(text, delimiter=between, strict=True)  # a quote must end
 
 
 def _checked(file: Path, header: list[str]) -> list[str]:

@@ -22,6 +22,7 @@ from ferlib.data.labels import EMOTIONS, LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
 from ferlib.metrics import Figures, measure
 
+ROUNDING = 1e-6  # by so much a score may lie below 0
 COLUMNS = ("published", "without exact", "without near")
 
 
@@ -125,7 +126,7 @@ def _read(
     scores = np.full((len(part), len(part.classes)), np.nan)
     names = [_class(name.strip().lower()) for name in next(lines, [])]
     _check_header(path, names, part.classes)
-    for cells in filter(None, lines):
+    for cells in filter(any, lines):  # spreadsheets leave rows of empty cells
         where = f"{path}, line {lines.line_num}"
         if len(cells) != len(names):  # as with decimal commas
             raise FerlibError(f"{where}: {len(cells)} cells, expected {len(names)}")
@@ -179,13 +180,20 @@ def _row(where: str, line: dict) -> int:
 
 def _scores(where: str, line: dict, classes: Sequence[str]) -> np.ndarray:
     """A line's scores, made to sum to one."""
-    try:
-        found = np.array([float(line[name]) for name in classes])
-    except ValueError:
-        found = np.array([np.nan])
-    if not np.isfinite(found).all() or found.min() < 0 or not found.max():
-        raise FerlibError(
-            f"{where}: expected {len(classes)} scores of 0 and more, not all 0 (no logits)"
-        )
+    found = np.array([_score(where, name, line[name]) for name in classes])
+    if not found.max():
+        raise FerlibError(f"{where}: all {len(classes)} scores are 0")
     found /= found.max()  # first, so that the sum is finite
     return found / found.sum()
+
+
+def _score(where: str, name: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if not -ROUNDING <= value < np.inf:
+        raise FerlibError(
+            f"{where}: {name} is {cell[:20]!a}, expected a score of 0 or more (no logits)"
+        )
+    return max(value, 0.0)

@@ -18,7 +18,8 @@ def embedded(features: np.ndarray, seed: int = 0, perplexity: float = PERPLEXITY
 
     It keeps neighbours together; distances between clusters, and their sizes, mean nothing. The
     same features and seed give the same places on one machine. Pictures that are few take a smaller
-    `perplexity`, a third of their number. FerlibError where they are fewer than LEAST.
+    `perplexity`, a third of their number. FerlibError where they are fewer than LEAST, or where
+    there is nothing to tell them apart by.
     """
     need("sklearn", "seeing", "t-SNE")
     from sklearn.manifold import TSNE
@@ -26,5 +27,10 @@ def embedded(features: np.ndarray, seed: int = 0, perplexity: float = PERPLEXITY
     features = np.asarray(features, np.float32)
     if len(features) < LEAST:
         raise FerlibError(f"{len(features)} pictures to lay out: expected {LEAST} or more")
+    if features.ndim != 2 or features.shape[1] < 2 or not np.isfinite(features).all():
+        raise FerlibError(f"features {features.shape}: expected (N, 2 or more) finite numbers")
+    spread = np.ptp(features.astype(float), axis=0).max()
+    if spread < 1e-6 * max(np.abs(features).max(), 1e-20):  # scikit-learn would crash
+        raise FerlibError("all pictures have the same features: nothing tells them apart")
     how = {"init": "pca", "learning_rate": "auto", "random_state": seed}
     return TSNE(perplexity=min(perplexity, (len(features) - 1) / 3), **how).fit_transform(features)

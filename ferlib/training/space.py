@@ -8,6 +8,7 @@ With "log" the logarithm is drawn evenly, so that 0.05 to 0.1 is tried as often 
 suits a learning rate.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +23,18 @@ KEYS = {"low", "high", "log"}
 FORM = 'expected {"low": 0.1, "high": 0.5} or a list of choices'
 
 
-def default_space(recipe: Recipe) -> Space:
+def default_space(recipe: Recipe, pictures: float = math.inf) -> Space:
     """What is worth trying around a recipe, as far as there is such a setting.
 
+    Every range holds the recipe's own value; no batch beside its own has more than `pictures`.
     `augmentation.wear` is left out: it makes pictures worse so that the net reads bad ones, which
     costs accuracy on good ones; a search on good ones would give it up.
     """
     rate, decay, batch = recipe.lr, recipe.weight_decay, recipe.batch_size
+    batches = sorted({max(batch // 2, 1), batch, 2 * batch})
     found: Space = {
         "lr": {"low": rate / 10 or 0.02, "high": 4 * rate or 0.8, "log": True},
-        "batch_size": sorted({max(batch // 2, 1), batch, 2 * batch}),
+        "batch_size": [size for size in batches if size in (batch, min(size, pictures))],
         "weight_decay": {"low": decay / 10 or 1e-6, "high": 10 * decay or 1e-2, "log": True},
         "warmup": {"low": 0, "high": 0.3},
         "smoothing": {"low": 0, "high": 0.2},
@@ -42,7 +45,12 @@ def default_space(recipe: Recipe) -> Space:
         "augmentation.shear": {"low": 0, "high": 0.15},
         "augmentation.erase": {"low": 0, "high": 0.5},
     }
+    for name, wanted in found.items():
+        if isinstance(wanted, dict) and name not in ("lr", "weight_decay"):
+            wanted["high"] = max(wanted["high"], settings.value(recipe, name))
     there = set(settings.names())
+    if len(found["batch_size"]) < 2:
+        there -= {"batch_size"}
     if recipe.scheme == "multi-target":  # has no use for shares of emotions
         there -= {"smoothing", "mixup"}
     if recipe.centre:  # a mixed picture belongs to two classes
@@ -64,6 +72,7 @@ def checked(space: Mapping[str, Any], recipe: Recipe) -> Space:
     if not isinstance(space, Mapping) or not space:
         raise FerlibError(f"a search space names settings, and for each: {FORM}")
     found = {name: _checked(name, wanted) for name, wanted in space.items()}
+    _check_used(found, recipe)
     ends = {name: _ends(wanted) for name, wanted in found.items()}
     for at in (0, -1):  # some settings do not go along with others
         rest = {name: values[at] for name, values in ends.items()}
@@ -71,6 +80,15 @@ def checked(space: Mapping[str, Any], recipe: Recipe) -> Space:
             for end in values:
                 settings.changed(recipe, rest | {name: end})
     return found
+
+
+def _check_used(space: Space, recipe: Recipe) -> None:
+    """FerlibError for a setting that would change nothing."""
+    if "teacher_share" in space and not recipe.teacher:
+        raise FerlibError("teacher_share: the recipe has no teacher")
+    optimisers = space.get("optimiser", [recipe.optimiser])
+    if "momentum" in space and set(optimisers) == {"adam"}:
+        raise FerlibError("momentum: adam has none")
 
 
 def _ends(wanted: dict | list) -> list:

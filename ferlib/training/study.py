@@ -4,8 +4,9 @@ import csv
 import json
 import math
 import shlex
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ferlib.training.space import Space, distribution, quietly
 # Both of the last epoch, on validation; and which way is better.
 FIGURES: dict[str, Any] = {"accuracy": "maximize", "loss": "minimize"}
 STARTUP = 5  # finished trials before one is ended early
+TRIES = 100  # to draw settings that were not tried before
 NAME = "ferlib"  # of the only study in study.db
 
 
@@ -29,8 +31,9 @@ NAME = "ferlib"  # of the only study in study.db
 class Search:
     """What a search has found so far.
 
-    rows:   a dict for each trial: trial (its number), state (finished, ended early or diverged),
-            epochs, valid_accuracy and valid_loss after the last of them (nan without one), settings
+    rows:   a dict for each trial: trial (its number), state (finished, ended early, diverged or
+            failed), epochs, valid_accuracy and valid_loss after the last of them (nan without
+            one), settings
     logs:   for each trial its figure by epoch
     best:   the row of the best finished trial, {} without any
     recipe: that trial's
@@ -48,7 +51,7 @@ class Search:
         found = importance.at_the_end(self.logs, self.recipe.epochs)
         worst = -math.inf if self.figure == "accuracy" else math.inf
         figures = [
-            worst if row["state"] == "diverged" or math.isnan(value) else value
+            worst if row["state"] in ("diverged", "failed") or math.isnan(value) else value
             for row, value in zip(self.rows, found, strict=True)
         ]
         given = [row["settings"] for row in self.rows]
@@ -80,22 +83,37 @@ class Study:
             if left.params.keys() == self._ranges.keys():
                 self._study.enqueue_trial(left.params)
 
-    def next(self) -> tuple[Any, Path]:
-        """A trial with its settings, and its folder: the same again after a kill."""
+    def next(self) -> tuple[Any, Path] | None:
+        """A trial with its settings, and its folder: the same again after a kill.
+
+        None where all settings that can be drawn were tried: all trials have one seed, so a second
+        time would tell nothing new.
+        """
         from optuna.trial import TrialState
 
         if not self._study.get_trials(states=(TrialState.WAITING,)):
-            self._study.enqueue_trial(self._drawn())  # first as a whole: a kill leaves no half
-        return self._study.ask(self._ranges), self._folder / "trials" / f"{self.done():04d}"
+            known = [trial.params for trial in self._finished()]
+            fresh = (one for one in map(self._drawn, range(TRIES)) if one not in known)
+            if (drawn := next(fresh, None)) is None:
+                return None
+            self._study.enqueue_trial(drawn)  # first as a whole: a kill leaves no half
+        trial = self._study.ask(self._ranges)
+        trial.set_user_attr("trial", self.done())  # Optuna also counts what a kill has ended
+        return trial, self._folder / "trials" / f"{self.done():04d}"
 
-    def _drawn(self) -> dict[str, Any]:
-        """From the results so far, the seed and their number alone; three digits are enough."""
+    def _drawn(self, attempt: int) -> dict[str, Any]:
+        """From the results so far, the seed and their number alone; three digits are enough.
+
+        By chance alone where the estimator does not come up with anything new.
+        """
         import optuna
 
         done = self._finished()
-        seed = int(np.random.SeedSequence([self.recipe.seed, len(done)]).generate_state(1)[0])
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        passing = optuna.create_study(direction=FIGURES[self.figure], sampler=sampler)
+        given = [self.recipe.seed, len(done), *([attempt] if attempt else [])]
+        seed = int(np.random.SeedSequence(given).generate_state(1)[0])
+        by_chance = attempt > TRIES // 4
+        sampling = optuna.samplers.RandomSampler if by_chance else optuna.samplers.TPESampler
+        passing = optuna.create_study(direction=FIGURES[self.figure], sampler=sampling(seed=seed))
         passing.add_trials(done)
         drawn = passing.ask(self._ranges).params
         found = {name: _rounded(drawn[name], self.space[name]) for name in drawn}
@@ -165,7 +183,10 @@ def opened(folder: Path, identity: dict, recipe: Recipe) -> Iterator[Study]:
         try:
             if not place.exists():
                 _begin(place, identity)
+            _check_ours(place)
             study = _loaded(place, recipe)
+            if not study.get_trials(deepcopy=False):  # nothing yet that could not be compared
+                study.set_user_attr("identity", identity)
             _check_same(folder, identity, study.user_attrs.get("identity", {}))
             yield Study(study, folder, identity, recipe)
         except (SQLAlchemyError, StorageInternalError) as error:
@@ -201,11 +222,25 @@ def _loaded(place: Path, recipe: Recipe) -> Any:
         storage = _storage(place)
         return optuna.load_study(study_name=NAME, storage=storage, sampler=none, pruner=pruner)
     except (KeyError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        why = _first_line(error)
-        raise FerlibError(
-            f"{place} is not the study of a search that can go on: {why}.\n"
-            "Name another folder, or remove it"
-        ) from None
+        raise _not_ours(place, _first_line(error)) from None
+
+
+def _check_ours(place: Path) -> None:
+    """FerlibError for another program's file, in which Optuna would begin to write."""
+    try:
+        with closing(sqlite3.connect(f"{place.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            names = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise _not_ours(place, str(error)) from None
+    if "studies" not in names:
+        raise _not_ours(place, "it holds no study")
+
+
+def _not_ours(place: Path, why: str) -> FerlibError:
+    return FerlibError(
+        f"{place} is not the study of a search that can go on: {why}.\n"
+        "Name another folder, or remove it"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,13 +19,14 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ferlib import runtime
 from ferlib.data.dataset import Dataset, fingerprint
 from ferlib.errors import FerlibError, check_choice, need
 from ferlib.training import checkpoints, settings, study, teachers
@@ -35,6 +36,10 @@ from ferlib.training.recipe import Recipe
 from ferlib.training.space import Space, checked, default_space
 
 SHOWN = 6  # settings in a trial's line; all stand in trials.csv
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # where it goes into a file, too, somebody may look how far it is
 
 
 class Prune(Callback):
@@ -77,7 +82,7 @@ def tune(
     figure: str = "accuracy",
     minutes: float = math.inf,
     data_options: str = "",
-    told: Callable[[str], None] = print,
+    told: Callable[[str], None] = _say,
 ) -> study.Search:
     """Search for settings until `trials` are done in all, or for so many minutes; -> what is found.
 
@@ -95,7 +100,8 @@ def tune(
     need("optuna", "tune", "a search for settings")
     need("sklearn", "tune", "telling which settings mattered")
     check_choice("figure", figure, study.FIGURES)
-    ranges = checked(default_space(recipe) if space is None else space, recipe)
+    wanted = default_space(recipe, _fewest(learn, [recipe.scheme])) if space is None else space
+    ranges = checked(wanted, recipe)
     learn, valid = (_in_memory(data, recipe) for data in (learn, valid))
     _check_batches(learn, recipe, ranges)
     identity = _identity(learn, valid, recipe, ranges, figure)
@@ -104,7 +110,11 @@ def tune(
         if kept.done():
             told(f"going on after trial {kept.done() - 1}")
         while kept.done() < trials and time.monotonic() < ends:
-            _run(kept, learn, valid)
+            drawn = kept.next()
+            if drawn is None:
+                told("every setting there is has been tried")
+                break
+            _run(kept, *drawn, learn, valid, told)
             found = kept.search()
             told(_line(found))
             study.write(folder, found, data_options)
@@ -128,12 +138,18 @@ def _in_memory(data: Dataset, recipe: Recipe) -> Dataset:
 def _check_batches(learn: Dataset, recipe: Recipe, ranges: Space) -> None:
     wanted = ranges.get("batch_size", [recipe.batch_size])
     largest = max(wanted) if isinstance(wanted, list) else wanted["high"]
-    count = int(learn.trainable(recipe.scheme).sum())
+    schemes = ranges.get("scheme", [recipe.scheme])
+    count = _fewest(learn, schemes if isinstance(schemes, list) else [recipe.scheme])
     if largest > count:
         raise FerlibError(
             f"{count} pictures to train on are fewer than one batch of {largest}, the largest that "
             f"is to be tried: use more data or smaller batch sizes"
         )
+
+
+def _fewest(learn: Dataset, schemes: Sequence[str]) -> int:
+    """Pictures that any of these schemes can be trained on."""
+    return min(int(learn.trainable(scheme).sum()) for scheme in schemes)
 
 
 def _identity(learn, valid, recipe: Recipe, ranges: Space, figure: str) -> dict[str, Any]:
@@ -146,11 +162,17 @@ def _identity(learn, valid, recipe: Recipe, ranges: Space, figure: str) -> dict[
     return json.loads(json.dumps(known))
 
 
-def _run(kept: study.Study, learn: Dataset, valid: Dataset) -> None:
+def _run(
+    kept: study.Study,
+    trial: Any,
+    folder: Path,
+    learn: Dataset,
+    valid: Dataset,
+    told: Callable[[str], None],
+) -> None:
     """One trial to its end, from where it was left."""
     import optuna
 
-    trial, folder = kept.next()
     recipe = settings.changed(kept.recipe, trial.params)
     try:
         watched = [Prune(trial, kept.figure)]
@@ -160,6 +182,12 @@ def _run(kept: study.Study, learn: Dataset, valid: Dataset) -> None:
         trial.set_user_attr("state", "diverged")
         kept.tell(trial, None)
     except optuna.TrialPruned:
+        kept.tell(trial, None)
+    except (FerlibError, runtime.import_mxnet().MXNetError) as error:
+        if not kept.done() or getattr(error, "code", "") == "not_written":
+            raise  # the recipe's own fault, or the disk's: no other settings would do better
+        told(f"it cannot be trained: {str(error).strip().splitlines()[0]}")
+        trial.set_user_attr("state", "failed")
         kept.tell(trial, None)
     # Of a large net tens of megabytes each, some maybe from before a kill; log.csv stays.
     for left in folder.parent.glob("*/epoch-*"):

@@ -3,11 +3,13 @@
 They were drawn for 224 x 224 pixels, and halve a picture five times. Here the first convolution is
 3 x 3 with stride 1 instead of 7 x 7 (or 3 x 3) with stride 2, so that 3 x 3 places are left of 48
 x 48 pixels, and the last pooling takes the mean of all there are. What lies between is gluoncv's;
-for pictures of LARGE pixels and more, so is the first convolution.
+for pictures of LARGE pixels and more, so is the first convolution. (VGG's has no stride anyway: of
+48 x 48 pixels its fifth pooling leaves one place, of the upper left 2 x 2 of its last 3 x 3.)
 
 VGG: Simonyan and Zisserman 2015 (arXiv 1409.1556). ResNet: He et al. 2016 (arXiv 1512.03385).
 DenseNet: Huang et al. 2017 (arXiv 1608.06993). GoogLeNet: Szegedy et al. 2015 (arXiv 1409.4842),
-with BatchNorm. MobileNetV2: Sandler et al. 2018 (arXiv 1801.04381).
+with BatchNorm, and with 3 x 3 kernels for its 5 x 5 ones, as gluoncv has it. MobileNetV2: Sandler
+et al. 2018 (arXiv 1801.04381); below LARGE its first activation is a plain ReLU.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,7 +99,7 @@ def resnet34(net: Net) -> Iterator[HybridBlock]:
     "vgg19",
     size=48,
     features=tuple(f"vgg0_relu{last}" for last in (1, 3, 7, 11, 15)),
-    note="VGG19 with BatchNorm; a mean instead of its dense layers",
+    note="VGG19 with BatchNorm; one dense layer",
 )
 def vgg19(net: Net) -> Iterator[HybridBlock]:
     """Sixteen convolutions of 3 x 3 with BatchNorm, five poolings."""
@@ -128,7 +130,7 @@ def densenet121(net: Net) -> Iterator[HybridBlock]:
     size=48,
     bfloat16=False,
     features=tuple(f"googlenet0_Mixed_{last}_concat0" for last in ("3b", "4e", "5b")),
-    note="GoogLeNet with BatchNorm (Szegedy et al. 2015)",
+    note="GoogLeNet with BatchNorm, 3 x 3 for 5 x 5 (Szegedy et al. 2015)",
 )
 def googlenet(net: Net) -> Iterator[HybridBlock]:
     """Nine Inception blocks: convolutions of several sizes side by side."""

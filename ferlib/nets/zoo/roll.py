@@ -36,4 +36,5 @@ def layers(net: Net) -> Iterator[HybridBlock]:
             yield nn.MaxPool2D(2)
         channels = width
     yield nn.Flatten()
-    yield nn.Dense(net.classes, in_units=channels * (net.size // 2 ** len(WIDTHS)) ** 2)
+    side = -(-net.size // 2) // 2 ** (len(WIDTHS) - 1)  # strides round up, poolings down
+    yield nn.Dense(net.classes, in_units=channels * side**2)
