@@ -239,6 +239,17 @@ def test_the_net_of_seven_classes_is_the_one_on_the_bench():
                 assert f"{part['accuracy']:.2%}" in text, paper
 
 
+def test_the_page_tells_what_ten_crops_give_as_recorded():
+    report, page = result("crops"), (ROOT / "results" / "search.md").read_text()
+    both = (report["valid"][labels]["accuracy"] for labels in ("ferplus", "fer2013"))
+    for (name, one), other in zip(next(both).items(), next(both).values(), strict=True):
+        assert f"| {name} | {one:.2%} | {other:.2%} |" in page
+    ((views, accuracy),) = report["test"]["fer2013"]["accuracy"].items()
+    assert f"{accuracy:.2%}" in page
+    known = report["valid"]["fer2013"]["accuracy"]
+    assert views == max(known, key=known.get)
+
+
 def test_calibration_and_agreement_cover_every_image():
     for run in REPORT["runs"]:
         assert sum(row["n"] for row in run["agreement"]) == run["n"]
