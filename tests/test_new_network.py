@@ -1,6 +1,7 @@
 """A network added in one file, tests/residual.py, does all that the others do."""
 
 import importlib.util
+import timeit
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from ferlib.data.augment import NONE
 from ferlib.evaluation import evaluate, explain, rounding
 from ferlib.nets import graph
 from ferlib.serving import archive, server
+from ferlib.training import pooling, precision
 
+mx = runtime.import_mxnet()
 FILE = Path(__file__).with_name("residual.py")
 RECIPE = training.Recipe(net="residual", epochs=4, batch_size=32, lr=0.1, augmentation=NONE)
 pytestmark = pytest.mark.slow
@@ -59,6 +62,45 @@ def test_it_is_known_by_name_with_its_layers():
 def test_it_learns_from_drawn_faces(prefix, drawn):
     report = evaluate(drawn[1], prefix, "crop", precision="float32")
     assert report.accuracy > 0.5  # the commonest emotion is 0.27 of them
+
+
+def test_a_wide_last_pooling_is_a_mean_in_training_and_the_same_net():
+    """Of 6 x 6 places here: oneDNN's way back through it is slow."""
+    net, data = nets.create("residual", seed=0), mx.sym.var("data")
+    plain = net(data)
+    quick = pooling.averaged(plain)
+    assert quick is not plain and '"mean"' in quick.tojson()
+    assert pooling.averaged(plain, {24}) is plain  # 3 x 3 places
+    again = precision.block(quick, net)
+    x = mx.nd.random.normal(shape=(4, 1, 48, 48))
+    gradients = []
+    for one in (net, again):
+        with mx.autograd.record():
+            loss = (one(x) ** 2).sum()
+        loss.backward()
+        learnt = [p for p in net.collect_params().values() if p.grad_req != "null"]
+        gradients.append([p.grad().asnumpy().copy() for p in learnt])
+    for wanted, found in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_the_way_back_through_it_is_quick():
+    seconds = {}
+    for kind in ("plain", "mean"):
+        net = nets.create("residual", seed=0)
+        graph_of_it = net(mx.sym.var("data"))
+        quick = pooling.averaged(graph_of_it) if kind == "mean" else graph_of_it
+        one, x = precision.block(quick, net), mx.nd.zeros((32, 1, 48, 48))
+        one.hybridize(static_alloc=True, static_shape=True)
+        seconds[kind] = min(timeit.repeat(lambda one=one, x=x: _step(one, x), number=1, repeat=7))
+    assert seconds["mean"] < 0.8 * seconds["plain"], seconds
+
+
+def _step(net, x):
+    with mx.autograd.record():
+        loss = net(x).sum()
+    loss.backward()
+    mx.nd.waitall()
 
 
 @needs_bfloat16

@@ -10,6 +10,7 @@ from ferlib.errors import FerlibError
 from ferlib.nets.graph import cut, output
 from ferlib.nets.registry import Net
 from ferlib.training import precision
+from ferlib.training.pooling import averaged
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
@@ -47,14 +48,18 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
         return _frozen(net, network, chosen, sizes, fuse=ctx[0].device_type == "cpu")
     shapes = sizes, batch, network.channels
     if recipe.centre:
-        graph = with_features(net(mx.sym.var("data")))
+        graph = averaged(net(mx.sym.var("data")), sizes, network.channels)
+        graph = with_features(graph)
         picture = (1, network.channels, network.size, network.size)
         width = graph.infer_shape(data=picture)[1][1][1]
         return Graphs(
             _ready(precision.block(graph, net, chosen, *shapes)), None, chosen, width=width
         )
-    whole = precision.in_bfloat16(net, *shapes) if chosen == "bfloat16" else net
-    return Graphs(_ready(whole), None, chosen)
+    graph = net(mx.sym.var("data"))
+    quick = averaged(graph, sizes, network.channels)
+    if chosen == "float32" and quick is graph:
+        return Graphs(_ready(net), None, chosen)
+    return Graphs(_ready(precision.block(quick, net, chosen, *shapes)), None, chosen)
 
 
 def _check_sizes(net: Any, network: Net, sizes: set[int]) -> None:
