@@ -3,8 +3,8 @@
     python benchmarks/pooling.py [--turns 5]
 
 Two processes for each net and size of pictures, with the same batch, in turns: three convolutions
-with BatchNorm, whose last maps have a quarter of the picture's side. (ferlib's own nets end with
-3 x 3 places, and are trained as they are.) Writes results/pooling.json.
+with BatchNorm, whose last maps have a quarter of the picture's side. (Most of ferlib's own nets
+end with 3 x 3 places, and are trained as they are.) Writes results/pooling.json.
 """
 
 import argparse

@@ -15,21 +15,24 @@ from ferlib.nets.graph import shapes
 
 mx = runtime.import_mxnet()
 
+PASSING = ("Activation", "LeakyReLU", "elemwise_add", "broadcast_add", "_plus", "Dropout")
 QUICK = 16  # places of a map that oneDNN pools quickly, forwards and back
 
 
 def averaged(graph: Any, sizes: Collection[int] = (48,), channels: int = 1) -> Any:
-    """A graph with `mean` for global average poolings of large maps; itself where it has none.
+    """A graph with `mean` for global average poolings of large maps that come from a BatchNorm;
+    itself where it has none.
 
-    `sizes` are the sides of the pictures that it will see, `channels` theirs.
+    `sizes` are the sides of the pictures that it will see, `channels` theirs. Where such a map goes
+    elsewhere too, its gradient is a sum, and comes in another layout anyway.
     """
     whole = json.loads(graph.tojson())
-    slow = [node for node in whole["nodes"] if _pools_all(node)]
+    nodes = whole["nodes"]
+    slow = [node for node in nodes if _pools_all(node) and _from_batchnorm(node, nodes)]
     if not slow:
         return graph
-    picture = (1, channels, max(sizes), max(sizes))
-    known = shapes(graph, {"data": picture})
-    slow = [node for node in slow if _places(node, whole["nodes"], known) > QUICK]
+    known = shapes(graph, {"data": (1, channels, max(sizes), max(sizes))})
+    slow = [node for node in slow if _places(node, nodes, known) > QUICK]
     for node in slow:
         node |= {"op": "mean", "attrs": {"axis": "(2, 3)", "keepdims": "True"}}
     return mx.sym.load_json(json.dumps(whole)) if slow else graph
@@ -39,6 +42,20 @@ def _pools_all(node: dict) -> bool:
     attrs = node.get("attrs", {})
     kind = attrs.get("global_pool"), attrs.get("pool_type")
     return node["op"] == "Pooling" and kind == ("True", "avg")
+
+
+def _from_batchnorm(node: dict, nodes: list[dict]) -> bool:
+    """Whether nothing but activations and sums lies between a node and a BatchNorm before it."""
+    sources = [source for source, *_ in node["inputs"]]
+    if node["op"] == "Pooling":
+        uses = sum(place[0] == sources[0] for other in nodes for place in other["inputs"])
+        if uses > 1:
+            return False
+    return any(
+        nodes[at]["op"] == "BatchNorm"
+        or (nodes[at]["op"] in PASSING and _from_batchnorm(nodes[at], nodes))
+        for at in sources
+    )
 
 
 def _places(node: dict, nodes: list[dict], known: dict) -> int:
