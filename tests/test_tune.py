@@ -467,7 +467,10 @@ def test_a_search_without_a_trial_pins_nothing(drawn, tmp_path):
     with pytest.raises(FerlibError, match="no trial"):
         training.tune(*drawn, QUICK, RATES, minutes=0, folder=tmp_path)
     other = replace(QUICK, epochs=1)
-    assert len(training.tune(*drawn, other, RATES, trials=1, folder=tmp_path).rows) == 1
+    found = training.tune(*drawn, other, RATES, trials=2, folder=tmp_path, figure="loss")
+    best = min(row["valid_loss"] for row in found.rows)
+    kept = optuna.load_study(study_name=study.NAME, storage=f"sqlite:///{tmp_path}/study.db")
+    assert len(found.rows) == 2 and found.best["valid_loss"] == kept.best_value == best
 
 
 def test_another_programs_file_is_left_as_it_is(drawn, tmp_path):

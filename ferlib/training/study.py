@@ -185,9 +185,11 @@ def opened(folder: Path, identity: dict, recipe: Recipe) -> Iterator[Study]:
                 _begin(place, identity)
             _check_ours(place)
             study = _loaded(place, recipe)
-            if not study.get_trials(deepcopy=False):  # nothing yet that could not be compared
-                study.set_user_attr("identity", identity)
-            _check_same(folder, identity, study.user_attrs.get("identity", {}))
+            known = study.user_attrs.get("identity", {})
+            if known != identity and not study.get_trials(deepcopy=False):  # nothing to compare yet
+                _begin(place, identity)
+                study, known = _loaded(place, recipe), identity
+            _check_same(folder, identity, known)
             yield Study(study, folder, identity, recipe)
         except (SQLAlchemyError, StorageInternalError) as error:
             raise FerlibError(f"cannot write {place}: {_first_line(error)}") from None
