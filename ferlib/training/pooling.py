@@ -15,7 +15,7 @@ from ferlib.nets.graph import shapes
 
 mx = runtime.import_mxnet()
 
-PASSING = ("Activation", "LeakyReLU", "elemwise_add", "broadcast_add", "_plus", "Dropout")
+PASSING = ("Activation", "LeakyReLU", "elemwise_add", "broadcast_add", "Dropout")
 QUICK = 16  # places of a map that oneDNN pools quickly, forwards and back
 
 
@@ -28,7 +28,8 @@ def averaged(graph: Any, sizes: Collection[int] = (48,), channels: int = 1) -> A
     """
     whole = json.loads(graph.tojson())
     nodes = whole["nodes"]
-    slow = [node for node in nodes if _pools_all(node) and _from_batchnorm(node, nodes)]
+    slow = [node for node in nodes if _pools_all(node) and _reads_alone(node, nodes)]
+    slow = [node for node in slow if _from_batchnorm(node, nodes)]
     if not slow:
         return graph
     known = shapes(graph, {"data": (1, channels, max(sizes), max(sizes))})
@@ -44,17 +45,18 @@ def _pools_all(node: dict) -> bool:
     return node["op"] == "Pooling" and kind == ("True", "avg")
 
 
+def _reads_alone(node: dict, nodes: list[dict]) -> bool:
+    """Whether its maps go nowhere else."""
+    mine = node["inputs"][0][0]
+    return sum(source == mine for other in nodes for source, *_ in other["inputs"]) == 1
+
+
 def _from_batchnorm(node: dict, nodes: list[dict]) -> bool:
     """Whether nothing but activations and sums lies between a node and a BatchNorm before it."""
-    sources = [source for source, *_ in node["inputs"]]
-    if node["op"] == "Pooling":
-        uses = sum(place[0] == sources[0] for other in nodes for place in other["inputs"])
-        if uses > 1:
-            return False
+    sources = [nodes[source] for source, *_ in node["inputs"]]
     return any(
-        nodes[at]["op"] == "BatchNorm"
-        or (nodes[at]["op"] in PASSING and _from_batchnorm(nodes[at], nodes))
-        for at in sources
+        source["op"] == "BatchNorm" or (source["op"] in PASSING and _from_batchnorm(source, nodes))
+        for source in sources
     )
 
 

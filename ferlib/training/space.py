@@ -34,7 +34,7 @@ def default_space(recipe: Recipe, pictures: float = math.inf) -> Space:
     batches = sorted({max(batch // 2, 1), batch, 2 * batch})
     found: Space = {
         "lr": {"low": rate / 10 or 0.02, "high": 4 * rate or 0.8, "log": True},
-        "batch_size": [size for size in batches if size in (batch, min(size, pictures))],
+        "batch_size": [size for size in batches if size == batch or size <= pictures],
         "weight_decay": {"low": decay / 10 or 1e-6, "high": 10 * decay or 1e-2, "log": True},
         "warmup": {"low": 0, "high": 0.3},
         "smoothing": {"low": 0, "high": 0.2},
