@@ -41,7 +41,7 @@ class Recognizer:
     installed package's model_store, or a list of these, whose probabilities are averaged; `flip`
     averages each face with its mirror image; `detector` finds the faces (`default_detector()`,
     `haar()`, `yunet(file)`, a function of one's own, or a file of `ferlib export --detector`);
-    `thorough` looks for small faces also where nothing hints at them, which takes up to three times
+    `thorough` looks for small faces also where nothing hints at them, which takes about three times
     as long; `precision` is that of `store.load`: by itself eight-bit numbers where the CPU is fast
     at them, which give another emotion for about one face of FER2013 in 300, and for more where
     pictures are unlike it; `prior` says how frequent the classes are where the pictures come from,

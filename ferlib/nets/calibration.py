@@ -19,7 +19,8 @@ from mxnet.contrib import quantization  # noqa: E402  (after import_mxnet has pr
 
 CALIBRATED_ON = 2048  # pictures: with 512, a few answers more changed when it was tried
 # How much wider than on those pictures the ranges are made. FER2013's answers do not mind; on the
-# drawn faces, which the nets never saw, 2.7 % of ferplus's changed instead of 4.6 % when tried.
+# drawn faces, which the nets never saw, 2.7 % of ferplus's changed instead of 4.6 % when tried
+# (with the net that shipped then).
 HEADROOM = 1.4
 
 
