@@ -343,7 +343,7 @@ def test_the_speed_of_a_training_is_told_for_few_pictures_too(data):
     assert contest.speed("vgg-tiny", few) > 100
 
 
-def test_a_net_that_diverges_does_not_keep_the_others_out(monkeypatch, tmp_path):
+def test_a_net_that_diverges_does_not_keep_the_others_out(monkeypatch, tmp_path, capsys):
     from ferlib.cli import bench as called
 
     asked = []
@@ -357,8 +357,9 @@ def test_a_net_that_diverges_does_not_keep_the_others_out(monkeypatch, tmp_path)
     monkeypatch.setattr(called, "_row", row)
     args = Namespace(nets=["vgg13", "vgg-tiny"], labels=["fer2013"], sample=True, out=tmp_path)
     with pytest.raises(FerlibError, match="no rows of vgg13, fer2013: they diverged"):
-        called.bench(Namespace(**vars(args), predictions=None, data=None))
+        called.bench(Namespace(**vars(args), predictions=None, data=None, json=True))
     assert asked == ["vgg13", "vgg-tiny"]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"rows": [{"net": "vgg-tiny"}]}
 
 
 def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):

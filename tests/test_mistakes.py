@@ -21,7 +21,7 @@ from command import ferlib, mistake
 from common import free_port
 from PIL import Image
 
-from ferlib import FerlibError, files, training
+from ferlib import FerlibError, files, runtime, training
 from ferlib.data import cartoon, fer2013, folders, images, sample
 from ferlib.data.labels import EMOTIONS, SEVEN
 from ferlib.evaluation import bench, contest, evaluate
@@ -422,3 +422,13 @@ def test_code_that_is_in_no_commit_is_told(tmp_path, monkeypatch):
     assert files.commit() == clean
     (tmp_path / "mine.py").write_text("a = 1")
     assert files.commit() == clean + "+"
+
+
+@pytest.mark.parametrize(
+    "room", [np.zeros, lambda shape: runtime.import_mxnet().nd.zeros(shape).asnumpy()]
+)
+def test_too_little_memory_is_told_in_plain_words(tmp_path, monkeypatch, room):
+    """NumPy's and MXNet's own errors, of an array of terabytes."""
+    monkeypatch.setattr(training, "train_to", lambda *_how: room((2**21, 2**21)))
+    said = mistake(ferlib("train", "--sample", "--out", tmp_path / "net"))
+    assert "memory" in said and "Smaller batches" in said

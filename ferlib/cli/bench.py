@@ -1,5 +1,6 @@
 """ferlib bench: networks under one protocol, and anybody's predictions."""
 
+import json
 from argparse import Namespace
 from itertools import product
 from typing import Any
@@ -28,6 +29,8 @@ def bench(args: Namespace) -> dict:
         except Diverged:  # the rate is not chosen for it: the others are wanted all the same
             diverged.append(f"{net}, {labels}")
             print(f"{diverged[-1]}: its weights grew beyond all bounds", flush=True)
+    if diverged and args.json:  # the others are done, and the failure is told after them
+        print(json.dumps({"rows": found}))
     if diverged:
         raise FerlibError(f"no rows of {'; '.join(diverged)}: they diverged")
     return {"rows": found}

@@ -11,6 +11,8 @@ from ferlib.cli import bench, export, learn, measure, models, read, serve, tune,
 from ferlib.cli.arguments import Parser
 from ferlib.errors import FerlibError
 
+LESS = "Smaller batches, a smaller net or fewer and smaller pictures at once take less of it."
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; 0 done, 1 failed, 2 wrong usage. A user's mistake is two plain lines."""
@@ -32,9 +34,19 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else "cannot write: "
         return _failed(f"{where}{error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        return _failed(f"the memory does not suffice here\n{LESS}")
     except KeyboardInterrupt:
         return _failed("stopped")
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Python's own error, or MXNet's: a RuntimeError, of the CPU's memory or of the GPU's."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate" in said
 
 
 def _failed(message: str) -> int:
