@@ -260,7 +260,9 @@ def test_a_row_of_the_bench_and_predictions_from_the_command_line(folder, tmp_pa
     (log,) = contest.read_log(tmp_path / "runs" / "vgg-tiny-fer2013-0-run" / "log.csv")
     assert row["images_per_s"] == log["images_per_s"]
     place = tmp_path / "runs" / "vgg-tiny-fer2013-0-row.json"
-    place.write_text(json.dumps(row | {"commit": row["commit"].rstrip("+")}))  # as of a clean tree
+    place.write_text(json.dumps(row | {"commit": "abc1234"}))  # as of a clean tree
+    done = command("bench", "vgg-tiny", "--labels", "fer2013", *how)  # measures nothing again
+    assert json.loads(done.stdout.splitlines()[-1])["rows"] == [row | {"commit": "abc1234"}]
     counts = {"fer2013": {name: figures["n"] for name, figures in row["test"].items()}}
     (taken,) = bench_page.gathered(tmp_path / "runs", counts)
     assert taken["curve"]["valid_accuracy"] == [log["valid_accuracy"]]
@@ -272,6 +274,9 @@ def test_a_row_of_the_bench_and_predictions_from_the_command_line(folder, tmp_pa
     )
     found = json.loads(done.stdout.splitlines()[-1])["test"]["published"]
     assert found["accuracy"] == 1 and found["n"] == len(part)
+    place.write_text("{")
+    said = mistake(command("bench", "vgg-tiny", "--labels", "fer2013", *how))
+    assert "vgg-tiny-fer2013-0-row.json is damaged: remove it" in said
 
 
 @pytest.mark.skipif("FERLIB_DATA" not in os.environ, reason="FERLIB_DATA names no real data")

@@ -100,12 +100,15 @@ def row(
 ) -> dict:
     """Train `net` and measure it on all splits -> the row, as in FOLDER/NET-LABELS-SEED-row.json.
 
-    Killed and called again it goes on.
+    Killed and called again it goes on. A row that is there is not measured again: remove its file
+    for that.
     """
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
     learn, valid = to_train(data, labels)
     how = recipe(net, epochs, seed)
     info = training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
+    if known := _known(Path(f"{prefix}-row.json"), how):
+        return known
     told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}
     told |= pace(read_log(log_of(prefix)), int(learn.trainable(how.scheme).sum()))
     told |= {"recipe": asdict(how)} | _answers(prefix, labels, data)
@@ -115,6 +118,18 @@ def row(
     with whole_file(f"{prefix}-row.json") as partial:
         partial.write_text(json.dumps(told, indent=1) + "\n")
     return told
+
+
+def _known(path: Path, how: training.Recipe) -> dict | None:
+    """A finished row of this recipe. Of which data it is, the training before it has asked."""
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text())
+        same = told["recipe"] == json.loads(json.dumps(asdict(how)))
+    except (ValueError, TypeError, LookupError):
+        raise FerlibError(f"{path} is damaged: remove it") from None
+    return told if same else None
 
 
 def _answers(prefix: Path, labels: str, data: Fer2013) -> dict[str, Any]:
