@@ -312,6 +312,15 @@ def test_one_class_alone_is_no_task(drawn):
         fit((same, same), QUICK)
 
 
+@pytest.mark.parametrize("lr, told", [(1e-9, True), (0.2, False)])
+def test_a_net_that_answers_the_same_to_all_is_told(drawn, tmp_path, capsys, lr, told):
+    recipe = replace(QUICK, lr=lr, weight_decay=0.0)
+    info = training.train_to(tmp_path / "net", *drawn, recipe)
+    answered = np.array(info.valid["confusion"]).any(axis=0)
+    same = "answers {} to every validation picture".format(*np.array(info.classes)[answered])
+    assert (answered.sum() == 1) == told and (same in capsys.readouterr().out) == told
+
+
 def test_classes_of_both_splits_are_the_same(drawn, tmp_path):
     truth = np.arange(len(drawn[0])) % 2
     learn = Dataset(drawn[0].pictures, truth, ("cat", "dog"))

@@ -45,7 +45,19 @@ def train_to(
     network = recipe.network(len(learn.classes))
     info = Info.of(network, learn.classes, recipe.normalisation)
     info = described(net, info, valid, recipe.seed)
+    if len(answered := _answered(info)) == 1:
+        print(
+            f"{prefix}: answers {answered[0]} to every validation picture, whatever it shows. "
+            "Training again at a lower rate (--lr) may help"
+        )
     trained = Trained(command, date.today().isoformat(), data, count, asdict(recipe), machine)
     info = replace(info, epochs=len(log), trained=trained)
     store.save(net, prefix, info)
     return info
+
+
+def _answered(info: Info) -> list[str]:
+    """The classes that the net answers to some picture of the validation split."""
+    assert info.valid is not None  # `described` tells it
+    columns = zip(*info.valid["confusion"], strict=True)
+    return [name for name, column in zip(info.classes, columns, strict=True) if any(column)]
