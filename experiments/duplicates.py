@@ -43,12 +43,23 @@ def report(data: Fer2013) -> dict:
     known["nearest"] = {"edges": edges.tolist(), "pictures": counts.tolist()}
     split, pairs = data.usage[found.rows], np.stack([found.rows, found.train, found.bits], axis=1)
     known["pairs"] = ["row", "row in training", "bits"]
+    known["alike"] = {}
     for what, there in {"exact": found.exact, "near": found.near & ~found.exact}.items():
         known[what] = {
             name: pairs[there & (split == part)].tolist() for part, name in names.items() if part
         }
+        known["alike"] |= {what: alike(data, pairs[there & (split == SPLITS.index("test"))])}
     known["kept"] = kept(data, found)
     return known
+
+
+def alike(data: Fer2013, pairs: np.ndarray) -> dict[str, int]:
+    """How many of these (row, row in training, bits) have the same votes, and the same label."""
+    rows, others, _ = pairs.T
+    votes = data.votes_of("fer2013new.csv")
+    same = {"ferplus": (votes[rows] == votes[others]).all(axis=1)}
+    same["fer2013"] = data.classes[rows] == data.classes[others]
+    return {labels: int(each.sum()) for labels, each in same.items()}
 
 
 def kept(data: Fer2013, found: duplicates.Nearest) -> dict[str, int]:
