@@ -15,6 +15,7 @@ import argparse
 import json
 import shutil
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import date
@@ -173,8 +174,10 @@ def nets_of(rows: list[dict], labels: str) -> list[dict]:
     for name in sorted({row["net"] for row in rows if row["labels"] == labels}):
         seeds = pages.pick(rows, net=name, labels=labels)
         means = {key: mean([row[key] for row in seeds]) for key in MEANT}
-        known = {"name": name, "seeds": seeds, "several": len(seeds) > 1}
-        found.append(seeds[0] | means | known | {"copies": on_copies(means["test"])})
+        copies = on_copies(means["test"])
+        known = {"name": name, "seeds": seeds, "several": len(seeds) > 1, "copies": copies}
+        known["gain"] = copies - means["test"]["without exact"]["accuracy"]
+        found.append(seeds[0] | means | known)
     return sorted(found, key=lambda net: -net["test"]["without near"]["accuracy"])
 
 
@@ -210,6 +213,8 @@ def page(found: dict, copies: dict, speeds: dict) -> str:
     """results/bench.md of what results/bench.json, duplicates.json and zoo.json hold."""
     known = {labels: nets_of(found["rows"], labels) for labels in LABEL_SETS}
     told = {"b": found, "d": copies, "z": speeds, "nets": known, "ranged": ranged}
+    told["learnt"] = LEARNT
+    told["processors"] = Counter(row["machine"]["cpu"].split(",")[0] for row in found["rows"])
     timed = [row for row in found["rows"] if row["net"] in speeds["nets"]]
     told["quiet"] = [quiet_minutes(row, speeds["nets"][row["net"]]) for row in timed]
     return pages.rendered("bench.md.jinja", sources=json.loads(SOURCES.read_text()), **told)

@@ -521,6 +521,9 @@ def test_what_is_read_of_the_copies_alone_by_hand():
         "without exact": {"n": 90, "accuracy": 65 / 90},
     }
     assert bench_page.on_copies(test) == pytest.approx(0.5)
+    rows = [recorded("vgg19", 0.8) | {"test": test | {"without near": test["without exact"]}}]
+    (net,) = bench_page.nets_of(rows, "ferplus")
+    assert net["gain"] == pytest.approx(0.5 - 65 / 90)
 
 
 def test_the_bench_is_shown_as_recorded():
@@ -553,3 +556,14 @@ def test_the_published_duplicates_add_up():
     left = (3589 - np.cumsum([0, *counts])).tolist()
     assert list(found["columns"]["fer2013"].values()) == left == [3589, 3301, 3030]
     assert len(found["exact"]["valid"]) == 280  # by the data's own account
+
+
+@pytest.mark.skipif("FERLIB_DATA" not in os.environ, reason="FERLIB_DATA names no real data")
+@pytest.mark.slow
+def test_copies_have_the_votes_of_their_twins_as_the_page_tells():
+    data, found = fer2013.load_or_sample(), pages.results()["duplicates"]
+    votes = [data.votes_of("fer2013new.csv"), data.classes[:, None]]
+    for what, alike in found["alike"].items():
+        rows, train, _ = np.array(found[what]["test"]).T
+        same = [int((each[rows] == each[train]).all(axis=1).sum()) for each in votes]
+        assert same == list(alike.values()), what
