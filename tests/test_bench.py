@@ -268,6 +268,9 @@ def test_a_row_of_the_bench_and_predictions_from_the_command_line(folder, tmp_pa
     assert taken["curve"]["valid_accuracy"] == [log["valid_accuracy"]]
     check_measured(row, tmp_path / "runs" / "vgg-tiny-fer2013-0", fer2013.load(folder))
     part = bench.split_of(fer2013.load(folder), "test", "fer2013")
+    answers = bench.read_predictions(tmp_path / "runs" / "vgg-tiny-fer2013-0-test.csv", part)
+    for name, figures in bench.in_columns(answers, fer2013.load(folder), part).items():
+        assert figures == pytest.approx(row["test"][name], abs=1e-4), name
     path = written(tmp_path / "p.csv", part, np.eye(7)[part.truth])
     done = command(
         "bench", "--predictions", path, "--labels", "fer2013", "--data", folder, "--json"

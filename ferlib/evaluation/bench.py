@@ -20,6 +20,7 @@ from ferlib.data.fer2013 import Fer2013
 from ferlib.data.gather import LEFT_OUT, WORDS
 from ferlib.data.labels import EMOTIONS, LABEL_SETS
 from ferlib.errors import FerlibError, check_choice
+from ferlib.files import whole_file
 from ferlib.metrics import Figures, measure
 
 ROUNDING = 1e-6  # by so much a score may lie below 0
@@ -117,6 +118,16 @@ def read_predictions(path: str | Path, part: Dataset, passed: Collection[int] = 
         raise FerlibError(f"{path}: {error}") from None
     except OSError as error:
         raise FerlibError(f"{path}: {error.strerror}") from None
+
+
+def write_predictions(path: str | Path, scores: np.ndarray, part: Dataset) -> None:
+    """Scores (n, K) for the n pictures of `part`, as `read_predictions` reads them."""
+    rows = part.rows if part.rows is not None else ()
+    with whole_file(path) as partial, open(partial, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", *part.classes])
+        for row, line in zip(rows, scores.tolist(), strict=True):
+            writer.writerow([int(row), *(f"{score:.6g}" for score in line)])
 
 
 def _read(

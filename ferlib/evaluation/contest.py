@@ -100,8 +100,9 @@ def row(
 ) -> dict:
     """Train `net` and measure it on all splits -> the row, as in FOLDER/NET-LABELS-SEED-row.json.
 
-    Killed and called again it goes on. A row that is there is not measured again: remove its file
-    for that.
+    Its answers to the test split are kept beside it, in FOLDER/NET-LABELS-SEED-test.csv, so that
+    two nets can be compared picture by picture. Killed and called again it goes on. A row that is
+    there is not measured again: remove its file for that.
     """
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
     learn, valid = to_train(data, labels)
@@ -139,7 +140,8 @@ def _answers(prefix: Path, labels: str, data: Fer2013) -> dict[str, Any]:
         nets.find(info.network, info.channels, len(info.classes), info.input_size)
     )
     told |= {"ms": latency(net, info)}
-    return told | measured(lambda pictures: nets.predict(net, pictures, info.raw()), data, labels)
+    raw, keep = info.raw(), Path(f"{prefix}-test.csv")
+    return told | measured(lambda some: nets.predict(net, some, raw), data, labels, keep=keep)
 
 
 def log_of(prefix: str | Path) -> Path:
@@ -165,14 +167,20 @@ def measured(
     data: Fer2013,
     labels: str,
     splits: Sequence[str] = SPLITS,
+    keep: Path | None = None,
 ) -> dict:
-    """What the bench says of a function from pictures to scores (n, K), by split."""
+    """What the bench says of a function from pictures to scores (n, K), by split.
+
+    `keep`: where its answers to the test split are written, as `bench.read_predictions` reads them.
+    """
     found: dict[str, Any] = {}
     for split in splits:
         part = bench.split_of(data, split, labels)
         scores = answer(part.pictures)
         if split == "test":
             found[split] = bench.in_columns(scores, data, part)
+            if keep:
+                bench.write_predictions(keep, scores, part)
         else:
             found[split] = asdict(bench.scored(scores, part))
     return found
