@@ -127,6 +127,12 @@ def failed_to_pack(weights, out) -> str:
     return said
 
 
+def test_an_archive_is_called_as_one(weights, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "expected a name that ends in .mar" in failed_to_pack(weights, tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_a_failed_write_keeps_the_old_archive(mar, weights, tmp_path):
     out = tmp_path / "fer.mar"
     shutil.copy(mar, out)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,11 @@ def test_near_duplicates_are_found_and_strangers_are_not(data, how):
     apart = [duplicates.nearest(codes[[k]], np.delete(codes, k, axis=0))[1][0] for k in range(40)]
     same = [(faces == face).all(axis=(1, 2)).sum() > 1 for face in faces]
     assert np.mean(np.array(apart)[~np.array(same)] > duplicates.NEAR) > 0.5
+
+
+def test_half_of_a_hashs_bits_are_set():
+    noise = np.random.default_rng(0).integers(0, 256, (5, 48, 48), np.uint8)
+    assert duplicates.hashes(noise).sum(axis=1).tolist() == [duplicates.BITS // 2] * 5
 
 
 def test_nearest_by_hand():
@@ -122,6 +128,12 @@ def written(path, part, scores, rows=None):
         for row, values in zip(part.rows if rows is None else rows, scores, strict=True):
             out.writerow([row, *values])
     return path
+
+
+def test_precision_is_of_the_classes_that_are_there():
+    part = Dataset(np.zeros((4, 48, 48), np.uint8), np.array([0, 0, 1, 1]), classes=tuple("abc"))
+    found = bench.scored(np.eye(3)[[0, 0, 1, 2]], part)
+    assert found.precision == 1 and found.balanced_accuracy == 0.75
 
 
 def test_predictions_of_others_are_scored_whatever_their_order(data, tmp_path):
@@ -212,6 +224,16 @@ def test_rows_that_do_not_count_are_passed_over(data, tmp_path):
     with pytest.raises(FerlibError, match="none of the"):
         bench.read_predictions(path, part)
     assert not bench.besides(data, bench.split_of(data, "test", "fer2013"))
+
+
+def test_predictions_may_come_through_a_pipe(data, tmp_path):
+    part = bench.split_of(data, "test", "fer2013")
+    path, (read, write) = written(tmp_path / "p.csv", part, np.eye(7)[part.truth]), os.pipe()
+    with ThreadPoolExecutor() as pool, open(read) as held, open(write, "wb") as pipe:
+        found = pool.submit(bench.read_predictions, f"/dev/fd/{held.fileno()}", part)
+        pipe.write(path.read_bytes())
+        pipe.close()
+        np.testing.assert_array_equal(found.result(60), np.eye(7)[part.truth])
 
 
 def test_usual_names_of_emotions_and_numbers_of_rows_are_known(data, tmp_path):

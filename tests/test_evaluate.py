@@ -14,6 +14,7 @@ from ferlib.data import fer2013, folders, labels
 from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
 from ferlib.evaluation import evaluate, figures
+from ferlib.nets.answer import softmax
 from ferlib.training import calibrate
 
 RNG = np.random.default_rng(0)
@@ -61,6 +62,52 @@ def test_calibration_error_by_hand():
     confidence = np.repeat([0.95, 0.55], 10)
     correct = np.array([1] * 8 + [0] * 2 + [1] * 5 + [0] * 5)
     assert metrics.calibration_error(confidence, correct) == pytest.approx((0.15 + 0.05) / 2)
+
+
+def test_calibration_has_fifteen_bins_and_certainty_is_in_the_last():
+    apart = metrics.calibration_error(np.array([0.45, 0.49]), np.array([1, 0]))
+    assert apart == pytest.approx((0.55 + 0.49) / 2)  # in one of ten bins they would make up
+    together = metrics.calibration_error(np.array([1.0, 0.95]), np.array([0, 1]))
+    assert together == pytest.approx(0.95 / 2)
+
+
+def test_voters_who_saw_no_emotion_are_voters():
+    votes = np.array([[6, 0, 0, 0, 0, 0, 0, 0, 4, 0]])
+    rows = metrics.agreement(np.array([True]), votes, np.array([0]))
+    assert [row["n"] for row in rows] == [0, 1, 0, 0] and rows[1]["voter"] == 0.6
+
+
+def test_a_probability_of_zero_is_a_finite_loss():
+    data = Dataset(np.zeros((1, 1, 1), np.uint8), np.array([0]), ("a", "b"))
+    found = metrics.measure(np.array([[0.0, 1.0]]), data)
+    assert found.loss == pytest.approx(-np.log(1e-12), abs=1e-4)
+
+
+def test_a_net_that_is_too_unsure_is_mended_as_well():
+    logits = np.random.default_rng(0).normal(size=(2000, 8)) * 2
+    assert calibrate.fit_temperature(0.6 * logits, softmax(logits)) == pytest.approx(0.6, abs=0.02)
+
+
+def test_bias_then_temperature_are_fitted_to_upright_and_mirrored_pictures(monkeypatch):
+    """The net's answer is its picture's first three numbers, which a mirror image has turned."""
+    rng, usual = np.random.default_rng(0), np.log((0.6, 0.3, 0.1))
+    truth = rng.choice(3, 1000, p=np.exp(usual))
+    pictures = rng.integers(0, 256, (1000, 4, 4), np.uint8)
+    pictures[np.arange(1000), 0, truth] = pictures[np.arange(1000), 0, truth] // 2 + 127
+
+    def answer(net, some, info):
+        logits = some[:, 0, :3] / 30 + usual
+        return softmax((logits + np.array(info.bias or (0, 0, 0))) / info.temperature)
+
+    monkeypatch.setattr(calibrate, "predict", answer)
+    monkeypatch.setattr(calibrate, "COST", 0.05)
+    info = nets.Info(classes=("a", "b", "c"), input_size=4)
+    found = calibrate.calibrated(None, info, Dataset(pictures, truth, info.classes))
+    both, twice = np.concatenate([pictures, pictures[:, :, ::-1]]), np.tile(truth, 2)
+    logits = np.log(answer(None, both, info)) + found.bias
+    assert max(found.bias) > 0.1
+    assert found.temperature == calibrate.fit_temperature(logits, np.eye(3)[twice])
+    np.testing.assert_allclose(found.shares, answer(None, both, found).mean(axis=0), atol=1e-5)
 
 
 def test_temperature_undoes_a_known_one():

@@ -4,7 +4,7 @@ import json
 import os
 import resource
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -309,6 +309,18 @@ def test_the_answer_is_that_of_prediction_which_has_a_bias(tiny, drawn, method):
     found = method(net, drawn[:3], info)
     np.testing.assert_array_equal(found, method(net, drawn[:3], info, "fear"))
     assert found.any() and not np.allclose(found, method(net, drawn[:3], info, "neutral"))
+
+
+def test_each_of_many_crops_is_asked_for_its_own_emotion(monkeypatch):
+    """Also those of later batches."""
+    monkeypatch.setattr(explain, "BATCH", 2)
+    net, info = nets.create("vgg-tiny", seed=3), info_of("vgg-tiny")
+    crops = np.random.default_rng(0).integers(0, 256, (9, 48, 48), np.uint8)
+    hidden = partial(explain.occlusion, side=24, stride=24)
+    for maps, atol in ((hidden, 1e-5), (explain.grad_cam, 1e-3)):
+        many = maps(net, crops, info, ["neutral"] * 8 + ["fear"])
+        alone = maps(net, crops[8:], info, "fear")
+        np.testing.assert_allclose(many[8], alone[0], atol=atol)
 
 
 @pytest.mark.parametrize("method", METHODS)

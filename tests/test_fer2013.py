@@ -29,7 +29,9 @@ from published import (
 )
 
 from ferlib.data import account, fer2013, sample
+from ferlib.data.labels import SEVEN
 from ferlib.data.published import read_pictures
+from ferlib.data.sources import to_train
 from ferlib.errors import FerlibError
 
 DATA = os.environ.get("FERLIB_DATA")
@@ -186,6 +188,45 @@ def test_account_against_a_count_by_hand(protocol, tmp_path, votes):
     for split, expected in BY_HAND[protocol].items():
         parts = {name: expected.get(name, 0) for name in PARTS}
         assert {name: counts[split][name] for name in (*PARTS, *expected)} == parts | expected
+
+
+# ---------------------------------------------------------------- its own labels
+
+
+def seven_kinds() -> fer2013.Fer2013:
+    """Six training pictures, one of each class but neutral; row 7, of test, is row 2 again."""
+    usage = np.array([1, 0, 0, 0, 0, 0, 0, 2, 1], np.uint8)
+    classes = np.array([6, 0, 1, 2, 3, 4, 5, 1, 2], np.int8)
+    pictures = np.arange(9, dtype=np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2)
+    pictures[7] = pictures[2]
+    votes = 10 * np.eye(10, dtype=np.uint8)[[0, 4, 5, 6, 1, 3, 2, 5, 6]]
+    votes[1] = [4, 1, 0, 3, 0, 0, 0, 2, 0, 0]
+    twins = fer2013._twins(pictures.reshape(9, -1))
+    both = {"fer2013new.csv": votes}
+    return fer2013.Fer2013(pictures, usage, classes, np.array([""] * 9), both, twins)
+
+
+def test_own_labels_mean_what_fer2013_says():
+    learn, valid = (seven_kinds().labelled(split) for split in ("train", "valid"))
+    said = ["anger", "disgust", "fear", "happiness", "sadness", "surprise"]
+    assert [SEVEN[k] for k in learn.truth] == said and SEVEN[valid.truth[0]] == "neutral"
+
+
+def test_softened_labels_are_of_the_pictures_own_votes():
+    soft, plain = (seven_kinds().labelled("train", soft=share) for share in (1.0, 0.0))
+    wanted = np.eye(7)[plain.truth]
+    neutral, sadness = SEVEN.index("neutral"), SEVEN.index("sadness")
+    wanted[0] = 4 / 7 * np.eye(7)[neutral] + 3 / 7 * np.eye(7)[sadness]  # no slip, no contempt
+    np.testing.assert_allclose(soft.labels, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("which", ["ferplus", "fer2013"])
+def test_what_is_learnt_is_of_training_and_what_judges_of_validation(which):
+    learn, valid = to_train(seven_kinds(), which)
+    assert learn.rows.tolist() == [1, 2, 3, 4, 5, 6]  # row 1 without a majority, but of use
+    assert valid.rows.tolist() == [0, 8]
+    learn, valid = to_train(seven_kinds(), which, without_duplicates=True)
+    assert learn.rows.tolist() == [1, 3, 4, 5, 6] and valid.rows.tolist() == [0, 8]
 
 
 def random_data(rng, n=500):

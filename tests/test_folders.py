@@ -8,6 +8,7 @@ import shutil
 import unicodedata
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import published
@@ -24,6 +25,7 @@ from ferlib.errors import FerlibError
 from ferlib.evaluation import adapt, evaluate, evaluator
 from ferlib.faces.face import crop
 from ferlib.faces.framing import framed
+from ferlib.reading import inputs
 
 RNG = np.random.default_rng(0)
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -83,7 +85,8 @@ def test_plain_folders_by_their_usual_names(tmp_path, split, ending):
 @pytest.mark.parametrize(("word", "emotion"), [
     ("happy", 1), ("Happiness", 1), ("joy", 1), ("sad", 3), ("sadness", 3), ("angry", 4),
     ("surprised", 2), ("surprise", 2), ("disgust", 5), ("fearful", 6), ("fear", 6),
-    ("neutral", 0), ("contempt", 7), ("12 - anger", 4), ("4.fear", 6),
+    ("neutral", 0), ("contempt", 7), ("12 - anger", 4), ("4.fear", 6), ("scared", 6),
+    ("joyful", 1), ("contemptuous", 7), ("neutrality", 0),
 ])  # fmt: skip
 def test_words_for_emotions(tmp_path, word, emotion):
     save(tmp_path / word / "a.png", FACES["fear"][0])
@@ -267,6 +270,14 @@ def test_ckextended(tmp_path, header):
         assert found.names[7] == f"{file}, row 8"
         for row, name in enumerate(CKEXTENDED):
             np.testing.assert_array_equal(found.pictures[row], FACES[name][0])
+
+
+def test_ckextended_keeps_its_splits(tmp_path):
+    rows = cells()[:3]
+    for row, usage in zip(rows, ("Training", "PublicTest", "PrivateTest"), strict=True):
+        row[2] = usage
+    write_csv(tmp_path / "ckextended.csv", rows)
+    assert folders.read(tmp_path).parts.tolist() == [0, 1, 2]
 
 
 def spoil(row, column, text):
@@ -469,6 +480,8 @@ def stems(found) -> set[str]:
     [
         ("train", "valid", "test"),
         ("Training", "val", "PrivateTest"),
+        ("training", "validation", "testing"),
+        ("train", "PublicTest", "test"),
         ("x", "dev", "test"),
         ("Trainset", "valid_set", "Testset"),
         ("train/images", "val/images", "test/images"),
@@ -485,6 +498,38 @@ def test_splits_by_the_names_of_their_folders(tmp_path, words):
         part = found.split(split)
         assert stems(part) == {f"{number}{name}.png" for name in PETS}
         assert part.truth.tolist() == [0, 1, 2] and part.about["split"] == split
+
+
+def test_splits_are_no_classes(tmp_path):
+    for name in ("train", "test"):
+        save(tmp_path / "flat" / name / "a.png", noise(1))
+    with pytest.raises(FerlibError, match="test and train are names of splits"):
+        folders.read(tmp_path / "flat", classes=None)
+    pets(tmp_path / "kaggle", 2, "train")
+    save(tmp_path / "kaggle" / "test" / "1.png", noise(1))  # without labels
+    found = folders.read(tmp_path / "kaggle", classes=None)
+    assert found.classes == PETS and len(found) == 6
+    assert found.skipped == [(str(tmp_path / "kaggle" / "test" / "1.png"), "in no class's folder")]
+    for name in ("bus", "car", "train"):  # which is a vehicle here
+        save(tmp_path / "vehicles" / name / "a.png", noise(1))
+    assert folders.read(tmp_path / "vehicles", classes=None).classes == ("bus", "car", "train")
+
+
+def test_classes_at_another_depth_are_told(tmp_path):
+    pets(tmp_path, 2, "train")
+    pets(tmp_path, 1, "valid/images")
+    found = folders.read(tmp_path, classes=None)
+    assert len(found) == 6
+    deeper = [str(tmp_path / "valid" / "images" / name) for name in PETS]
+    assert found.skipped == [(name, "deeper than the classes' folders") for name in deeper]
+
+
+def test_every_ending_that_is_read_elsewhere_is_learnt_from(tmp_path):
+    for number, ending in enumerate(inputs.PICTURES):
+        save(tmp_path / "cat" / f"{number}.png", noise(number))
+        (tmp_path / "cat" / f"{number}.png").rename(tmp_path / "cat" / f"{number}{ending}")
+    save(tmp_path / "dog" / "a.png", noise(99))
+    assert len(folders.read(tmp_path, classes=None)) == len(inputs.PICTURES) + 1
 
 
 def test_where_none_is_for_validation_a_fifth_of_each_class_is_held_out(tmp_path):
@@ -1027,6 +1072,53 @@ def test_adapting_finds_the_frequencies_and_bayes_answers():
     best = np.mean(posterior(here).argmax(axis=1) == truth)
     assert np.mean(posterior(usual).argmax(axis=1) == truth) < best - 0.1
     assert np.mean(adapted.argmax(axis=1) == truth) > best - 0.01
+
+
+def reading(scores: list, truth: list[int], *usual: tuple) -> SimpleNamespace:
+    """Of two classes: scores (2,) of each picture, None where no face was found."""
+    seen = [row for row, one in enumerate(scores) if one is not None]
+    infos = [nets.Info(classes=("a", "b"), shares=shares) for shares in usual]
+    return SimpleNamespace(
+        fer=SimpleNamespace(nets=[(None, info) for info in infos]),
+        data=SimpleNamespace(truth=np.array(truth), classes=("a", "b")),
+        scores=dict(enumerate(scores)),
+        seen=seen,
+        stacked=lambda rows: np.array([scores[row] for row in rows]),
+    )
+
+
+def test_a_face_that_was_not_found_is_wrong_in_adapted_figures_too(monkeypatch):
+    monkeypatch.setattr(evaluator, "ENOUGH", 2)
+    found = reading([(0.9, 0.1), (0.2, 0.8), None, None], [0, 1, 0, 1], (0.5, 0.5))
+    assert evaluator._adapted(found, np.ones(2, bool)).accuracy == 0.5
+
+
+def test_the_usual_shares_of_several_nets_are_averaged(monkeypatch):
+    asked = []
+    monkeypatch.setattr(evaluator, "ENOUGH", 2)
+    monkeypatch.setattr(evaluator, "adapt", lambda scores, usual: asked.append(usual) or scores)
+    found = reading([(0.9, 0.1), (0.2, 0.8)], [0, 1], (0.5, 0.5), (0.1, 0.9))
+    evaluator._adapted(found, np.ones(2, bool))
+    np.testing.assert_allclose(asked[0], (0.3, 0.7))
+
+
+def test_how_sure_an_answer_is_is_told_of_what_may_be_answered():
+    found = reading([(0.9, 0.1), None, (0.3, 0.7)], [1, 0, 0])
+    sure, right = evaluator._sure(found, np.array([False, True]))
+    assert sure.tolist() == [0.1, 0.7] and right.tolist() == [True, False]
+
+
+def test_files_that_changed_or_mean_something_else_are_other_data(tmp_path):
+    save(tmp_path / "a.png", FACES["fear"][0])
+
+    def known(label: int) -> str:
+        files = dataset.Files([str(tmp_path / "a.png")])
+        return dataset.fingerprint(Dataset(files, np.array([label]), ("a", "b")), None)
+
+    before = known(0)
+    assert known(0) == before != known(1)
+    os.utime(tmp_path / "a.png", ns=(1, 1))
+    assert known(0) != before
 
 
 def test_adapted_figures_are_told_beside_the_plain_ones(tmp_path, fer, no_fer2013, monkeypatch):

@@ -171,6 +171,29 @@ def test_somebodys_own_net_says_what_is_known_and_what_is_not(faces, tmp_path):
         assert line.endswith(f"{classes[row.argmax()]} {row.max():.3f}")
 
 
+def test_a_card_that_its_authors_have_changed_is_kept(tmp_path):
+    weights, folder = tiny_weights(tmp_path), tmp_path / "hub"
+    hub.write(folder, weights)
+    hub.write(folder, weights)
+    assert {path.name for path in folder.iterdir()} == NAMES
+    card = (folder / "README.md").read_text("utf-8")
+    (folder / "README.md").write_text(card + "Faces of our own staff.\n", "utf-8")
+    assert folder / "README-before.md" in hub.write(folder, weights)
+    assert (folder / "README.md").read_text("utf-8") == card
+    assert (folder / "README-before.md").read_text("utf-8").endswith("Faces of our own staff.\n")
+
+
+def test_the_card_of_a_net_passes_over_what_is_no_figure_and_no_text(tmp_path):
+    weights = tiny_weights(tmp_path)
+    info = replace(Info.read(Path(f"{weights}.json")), valid={"split": "valid", "accuracy": 0.5})
+    info = replace(info, trained=Trained("ferlib train", data="caf\udce9", pictures=3))
+    text = hub.card(weights, info)
+    assert "## Accuracy" not in text and "3 pictures of caf?" in text
+    for wrong in ({"valid": "abc"}, {"trained": {"pictures": "many"}}):
+        with pytest.raises(FerlibError, match="does not describe a net"):
+            Info.parse(json.dumps(json.loads(info.text()) | wrong), "net.json")
+
+
 def test_a_recognizer_takes_the_folders_net(shipped):
     (mine,) = Recognizer(shipped / "net.onnx")(astronaut())
     (theirs,) = Recognizer("ferplus-small", precision="float32")(astronaut())

@@ -1,5 +1,6 @@
 """Pictures to arrays: against formulas and other libraries, never against ourselves alone."""
 
+import importlib
 import io
 import os
 from dataclasses import replace
@@ -12,6 +13,8 @@ from PIL import Image
 from ferlib.data import images
 from ferlib.data.augment import NONE, WEAR, Augmentation, augment
 from ferlib.errors import FerlibError
+
+augmentation = importlib.import_module("ferlib.data.augment")  # `data.augment` is its function
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (70, 48, 48), dtype=np.uint8)
@@ -148,6 +151,33 @@ def test_each_movement_does_what_its_name_says():
     assert 4 < abs(shifted).max() < 5.2 and abs(shifted.mean()) < 0.5
 
 
+def spots(count: int, top: int, left: int, side: int) -> np.ndarray:
+    pictures = np.zeros((count, 48, 48), np.uint8)
+    pictures[:, top : top + side, left : left + side] = 255
+    return pictures
+
+
+def moved(pictures: np.ndarray, how: Augmentation) -> np.ndarray:
+    """By how much their light went down and across (N, 2)."""
+    found = augment(pictures, 48, np.random.default_rng(3), how)
+    return np.array([centre(picture) for picture in found]) - centre(pictures[0])
+
+
+def test_shear_moves_rows_across_by_their_height():
+    down, across = np.abs(moved(spots(100, 5, 22, 3), replace(NONE, shear=0.3))).max(axis=0)
+    assert down < 0.2 and 4 < across < 5.4  # 17.5 rows above the middle
+
+
+def test_shifts_down_and_across_are_drawn_apart():
+    found = moved(spots(200, 23, 23, 2), replace(NONE, shift=0.1))
+    assert abs(np.corrcoef(found.T)[0, 1]) < 0.3
+
+
+def test_a_smaller_picture_shows_all_of_the_large_one():
+    (small,) = augment(spots(1, 6, 30, 6), 24, np.random.default_rng(0), NONE)
+    assert small[3:6, 15:18].min() > 200 and small.sum(dtype=int) < 1.3 * 255 * 9
+
+
 def test_erasing_paints_rectangles_of_the_stated_size_in_the_stated_share():
     flat = np.full((1000, 48, 48), 100, np.uint8)
     how = replace(NONE, erase=0.3)
@@ -231,6 +261,25 @@ def test_each_way_of_wear_changes_a_picture_and_keeps_what_it_shows(way, colour)
         assert worn.dtype == np.uint8 and worn.shape == picture.shape
         assert np.corrcoef(worn.ravel(), picture.ravel())[0, 1] > 0.6
         assert (worn != picture).any()
+
+
+def test_every_way_of_wear_is_taken(monkeypatch):
+    taken = set()
+    ways = [lambda picture, rng, k=k: taken.add(k) or picture for k in range(len(WEAR))]
+    monkeypatch.setattr(augmentation, "WEAR", tuple(ways))
+    augment(spots(100, 0, 0, 8), 48, np.random.default_rng(0), replace(NONE, wear=1.0))
+    assert taken == set(range(len(WEAR)))
+
+
+def test_noise_on_white_stays_light():
+    white = np.full((48, 48), 250, np.uint8)
+    assert augmentation._noisy(white, np.random.default_rng(0)).min() > 100
+
+
+def test_a_compressed_picture_keeps_its_colours():
+    red = np.full((48, 48, 3), (200, 0, 40), np.uint8)
+    found = augmentation._compressed(red, np.random.default_rng(0))
+    assert np.abs(found.astype(int) - red).max() < 20
 
 
 def test_the_stated_share_of_pictures_is_worn():

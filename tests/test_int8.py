@@ -17,10 +17,11 @@ from PIL import Image
 from ferlib import Recognizer, nets, runtime
 from ferlib.cli.main import main
 from ferlib.data import images, labels, sample
+from ferlib.data.dataset import Dataset
 from ferlib.errors import FerlibError
 from ferlib.evaluation import rounding
 from ferlib.metrics import measure
-from ferlib.nets import int8, store
+from ferlib.nets import calibration, int8, store
 from ferlib.nets.places import int8_file, weight_files
 from ferlib.nets.zoo import vgg
 from ferlib.serving import archive, handler
@@ -163,6 +164,22 @@ def test_compare_counts_what_changes(tiny, drawn):
 
 
 @pytest.mark.slow
+def test_ranges_are_of_pictures_from_all_over_a_data_set(copied, monkeypatch):
+    seen = []
+    monkeypatch.setattr(calibration, "CALIBRATED_ON", 5)
+    monkeypatch.setattr(calibration, "prepare", lambda pictures, *_how: pictures)
+    monkeypatch.setattr(calibration, "_ranges", lambda _prefix, batch: seen.append(batch) or {})
+    pictures = np.arange(101, dtype=np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2)
+    nets.quantize(copied, pictures)
+    assert seen[0][:, 0, 0].tolist() == [0, 25, 50, 75, 100]
+
+
+def test_the_drift_is_away_from_float32():
+    data = Dataset(np.zeros((1, 1, 1), np.uint8), np.array([0]), ("a", "b"))
+    found = rounding.between(np.array([[0.9, 0.1]]), np.array([[0.5, 0.5]]), data)
+    assert found.drift == pytest.approx(0.9 * np.log(1.8) + 0.1 * np.log(0.2), abs=1e-6)
+
+
 def test_only_the_ranges_are_written_and_the_same_each_time(copied, drawn):
     before = contents(copied.parent)
     int8_file(copied).unlink()

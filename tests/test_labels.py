@@ -47,6 +47,11 @@ def test_multi_target_accepts_thirty_percent_of_all_votes_left():
     assert accepted[1].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
 
 
+def test_multi_target_counts_votes_for_no_emotion_among_all():
+    votes = np.array([[4, 2, 0, 0, 0, 0, 0, 0, 4, 0]])  # two of ten are too few, of six enough
+    assert labels.targets(votes, "multi-target").tolist() == [[1, 0, 0, 0, 0, 0, 0, 0]]
+
+
 def test_probability_draws_afresh_in_the_voters_proportions():
     rng = np.random.default_rng(0)
     drawn = labels.targets(np.repeat(VOTES[1:2], 9000, axis=0), "probability", rng)

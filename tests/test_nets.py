@@ -15,7 +15,7 @@ from ferlib.data.images import prepare
 from ferlib.errors import FerlibError
 from ferlib.nets import graph
 from ferlib.nets.info import Info, Trained
-from ferlib.nets.places import weight_files
+from ferlib.nets.places import check_prefix, weight_files
 from ferlib.training import precision
 
 mx = runtime.import_mxnet()
@@ -411,6 +411,14 @@ def test_damaged_info_is_refused(kind, tmp_path):
     assert_refused(path)
 
 
+def test_a_side_is_that_of_what_the_net_sees(tmp_path):
+    path = tmp_path / "net.json"
+    replace(INFO, input_size=48, side=48).write(path)
+    assert Info.read(path).side == 48
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"side": 64}))
+    assert_refused(path)
+
+
 def test_deeply_nested_info_and_other_bytes_are_refused(tmp_path):
     (tmp_path / "net.json").write_text('{"classes":' + "[" * 100_000)
     assert_refused(tmp_path / "net.json")
@@ -489,6 +497,12 @@ def test_old_and_new_files_are_never_taken_for_one_net(copied, monkeypatch):
         nets.save(nets.create("vgg-tiny", seed=9), copied, INFO)
     with pytest.raises(FerlibError, match=r"\.json is missing"):
         nets.load(copied)
+
+
+@pytest.mark.parametrize("name", ["net-int8", "net-symbol"])
+def test_a_net_is_not_called_as_a_part_of_another(tmp_path, name):
+    with pytest.raises(FerlibError, match="parts of other nets"):
+        check_prefix(tmp_path / name)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, tmpfs):

@@ -403,6 +403,14 @@ def wrong_files(tiny, folder: Path) -> dict[str, str]:
     return told | {"other": "another program's graph", "whole": "without --whole"}
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "tiny.json", "tiny"])
+def test_only_files_of_its_own_kind_are_written(tiny, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FerlibError, match=r"expected a name that ends in \.onnx"):
+        export.export(tiny, tmp_path / name)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_wrong_file_is_told_in_a_sentence(tiny, tmp_path):
     for name, what in wrong_files(tiny, tmp_path).items():
         with pytest.raises(FerlibError, match=what) as told:

@@ -147,6 +147,18 @@ def test_a_mapping_renames_and_leaves_out(tmp_path):
     assert left.classes == ("cat", "dog") and names(left) == "ab" and len(left.skipped) == 1
 
 
+def test_a_mapping_may_leave_out_a_number_before_a_name(tmp_path):
+    file = written(tmp_path, "file label", "a.png 1_cat", "b.png 2_dog", "c.png 3_bird")
+    left = open_data(file, {"bird": "skip"})
+    assert left.classes == ("1_cat", "2_dog") and names(left) == "ab"
+    assert open_data(file, {"bird": "2_dog"}, own=True).labels.tolist() == [0, 1, 1]
+
+
+def test_shares_may_be_as_small_as_numbers_are(tmp_path):
+    file = written(tmp_path, "file cat dog", "a.png 1e-15 0", "b.png 0 1")
+    np.testing.assert_allclose(open_data(file).shares, [[1, 0], [0, 1]])
+
+
 def test_pixels_in_a_csv_are_another_form(tmp_path):
     pixels = "7 " * 2304
     (tmp_path / "k.csv").write_text(f"emotion,pixels,Usage\n3,{pixels},Training\n")
@@ -219,6 +231,15 @@ def test_what_is_missing_is_told_and_the_others_read(tmp_path):
     found = open_data(file)
     assert names(found) == "ab" and found.labels.tolist() == [0, 1]
     assert found.damaged == [(f"{tmp_path / 'gone.png'} (line 3)", "no such file")]
+
+
+def test_what_is_missing_of_one_split_is_not_told_of_another(tmp_path):
+    rows = ("a.png cat train", "gone.png dog train", "b.png dog train", "c.png ? train")
+    rows += ("d.png cat test", "e.png dog test")
+    found = open_data(written(tmp_path, "file label split", *rows), {"?": "skip"})
+    learn, test = found.split("train"), found.split("test")
+    assert names(test) == "de" and not test.damaged and not test.skipped
+    assert len(learn.damaged) == len(learn.skipped) == 1
 
 
 # ---------------------------------------------------------------- the commands

@@ -493,6 +493,25 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(drawn, kept):
     assert len(fit(drawn, how, folder)[1]) == 1  # it was left as it is
 
 
+def test_another_programs_net_is_left_as_it_is(drawn, tmp_path):
+    symbol = tmp_path / "net-symbol.json"
+    symbol.write_text("of another program")
+    with pytest.raises(FerlibError, match=r"net-symbol\.json is of another program"):
+        training.train_to(tmp_path / "net", *drawn, QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == [symbol.name]
+
+
+def test_other_names_of_classes_are_another_run():
+    def identity(classes: tuple) -> dict:
+        learn = Dataset(np.zeros((4, 2, 2), np.uint8), np.arange(4) % 2, classes)
+        run = {"learn": learn, "pictures": learn.pictures, "valid": None, "judged": None}
+        run |= {"recipe": QUICK, "classes": classes, "ctx": [None]}
+        run |= {"graphs": SimpleNamespace(precision="float32")}
+        return loop.Run.identity.func(SimpleNamespace(**run))
+
+    assert identity(("a", "b")) == identity(("a", "b")) != identity(("b", "a"))
+
+
 def test_other_data_do_not_go_on_in_the_same_folder(drawn, kept):
     folder, how = kept
     learn, valid = drawn

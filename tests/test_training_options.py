@@ -96,6 +96,41 @@ def test_pictures_and_targets_are_mixed_alike():
     assert (other != wanted).any()
 
 
+def order_of(seed: int, epoch: int) -> np.ndarray:
+    learn = Dataset(np.zeros((64, 1, 1), np.uint8), np.arange(64) % 8)
+    how = replace(QUICK, seed=seed, batch_size=8)
+    alone = {"taught": None, "teachers": [], "steps": 8}
+    return loop._drawn(SimpleNamespace(recipe=how, learn=learn, **alone), epoch)[0]
+
+
+def batch_of(seed: int, epoch: int) -> np.ndarray:
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 48, 48), np.uint8)
+    return batches.batch(pictures, np.arange(8), replace(QUICK, seed=seed, grow=()), epoch, 0)
+
+
+def mixture_of(seed: int, epoch: int) -> np.ndarray:
+    whole = np.eye(8, dtype=np.float32)
+    return mixing.mixup(whole, whole, replace(QUICK, seed=seed, mixup=0.4), epoch, 0)[0]
+
+
+@pytest.mark.parametrize("made", [order_of, batch_of, mixture_of])
+def test_what_chance_gives_differs_by_seed_and_by_epoch(made):
+    first = made(0, 1)
+    np.testing.assert_array_equal(first, made(0, 1))
+    assert (first != made(1, 1)).any() and (first != made(0, 2)).any()
+
+
+def test_first_weights_differ_by_seed():
+    begun = [
+        loop.Run._begun(
+            SimpleNamespace(network=find(QUICK.net), ctx=[mx.cpu()], recipe=replace(QUICK, seed=k))
+        )
+        for k in (0, 1)
+    ]
+    first, second = (next(iter(net.collect_params().values())).data().asnumpy() for net in begun)
+    assert (first != second).any()
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_shares_are_of_the_beta_distribution(alpha):
     """Half of them in the mean, and of variance 1 / (4 (2 alpha + 1))."""

@@ -249,6 +249,22 @@ def test_a_trial_that_diverged_is_worse_than_all_others(monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_trial_is_told_the_figure_of_its_last_epoch(tmp_path, monkeypatch):
+    log = [{"epoch": k, "valid_accuracy": value} for k, value in enumerate((0.3, 0.9, 0.6), 1)]
+    monkeypatch.setattr(tuning, "fit", lambda *_args, **_how: (None, log))
+    told, recipe = [], training.Recipe(net="vgg-tiny")
+    kept = SimpleNamespace(recipe=recipe, figure="accuracy", tell=lambda _t, one: told.append(one))
+    trial = SimpleNamespace(params={}, set_user_attr=lambda *_args: None)
+    tuning._run(kept, trial, tmp_path / "0000", None, None, print)
+    assert told == [0.6]
+
+
+def test_a_rounded_setting_stays_in_its_range():
+    assert study._rounded(0.12345, {"low": 0.12345, "high": 1.0, "log": False}) == 0.12345
+    assert study._rounded(0.9996, {"low": 0.1, "high": 0.9996, "log": False}) == 0.9996
+    assert study._rounded(0.12345, {"low": 0.1, "high": 1.0, "log": False}) == 0.123
+
+
 def test_importances_agree_with_known_variances(monkeypatch):
     """Of 3 log10(a) / 2 + b, a from 0.01 to 1 and b from 0 to 1, the variances are 9 to 1."""
     monkeypatch.setattr(importance, "SHUFFLES", 3)

@@ -542,12 +542,14 @@ def test_a_video_gives_rows_a_copy_and_a_timeline(predict, clip, tmp_path):
     answer = json.loads(out.splitlines()[-1])
     (entry,) = answer["videos"]
     assert (entry["video"], entry["frames"], answer["failed"]) == (str(clip), 30, [])
+    assert entry["seconds"] == pytest.approx(29 / 25)
     (face,) = entry["faces"]
     assert (face["id"], face["from"], face["to"], face["frames"]) == (1, 0, 1.16, 30)
     lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
     assert [(line["source"], line["frame"]) for line in lines] == [
         (str(clip), i) for i in range(30)
     ]
+    assert [line["seconds"] for line in lines] == pytest.approx([i / 25 for i in range(30)])
     with open(tmp_path / "c", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30
@@ -556,6 +558,8 @@ def test_a_video_gives_rows_a_copy_and_a_timeline(predict, clip, tmp_path):
         assert [int(row[key]) for key in ("x", "y", "width", "height")] == one["box"]
         assert {name: float(row[name]) for name in ferlib.EMOTIONS} == one["scores"]
         assert (row["id"], row["emotion"]) == ("1", one["emotion"])
+        assert (int(row["frame"]), float(row["seconds"])) == (line["frame"], line["seconds"])
+        assert float(row["confidence"]) == one["confidence"]
     mean = np.mean([[line["faces"][0]["scores"][e] for e in ferlib.EMOTIONS] for line in lines], 0)
     np.testing.assert_allclose(list(face["scores"].values()), mean, atol=1e-5)
     assert entry["drawn"] == str(tmp_path / "o" / "clip.avi-ferlib.mp4")

@@ -92,7 +92,12 @@ def add_commands(commands: Any) -> None:
     add("--epochs", type=number, help="instead of what fits into --minutes: repeats a row")
     add("--seed", type=seed, help="of all chance (default: 0)")
     add("--out", type=place, default="runs/bench", metavar="FOLDER", help="nets, logs and rows")
-    add("--predictions", metavar="FILE", help="a CSV: row of FER2013, then a score for each class")
+    add(
+        "--predictions",
+        type=place,
+        metavar="FILE",
+        help="a CSV: row of FER2013, then a score for each class",
+    )
     source = command.add_mutually_exclusive_group()
     source.add_argument(
         "--data", type=place, metavar="FOLDER", help="default: $FERLIB_DATA or data/"

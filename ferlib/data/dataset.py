@@ -54,6 +54,7 @@ class Dataset:
     groups:   str (N,), whom each picture shows, or None: a person is in one split only
     skipped:  (name, reason) of what has no label, or that a mapping leaves out
     damaged:  (name, reason) of what should count and cannot
+    lost:     name -> index into SPLITS, of those skipped and damaged whose split is known
     about:    what else a figure measured on it must tell, such as split and protocol
     """
 
@@ -68,6 +69,7 @@ class Dataset:
     groups: Sequence[str] | None = None
     skipped: Sequence[tuple[str, str]] = ()
     damaged: Sequence[tuple[str, str]] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -191,7 +193,13 @@ class Dataset:
             raise FerlibError(
                 f"{self.source or 'these data'} have no pictures in split {split!r}{why}"
             )
-        return replace(self.take(rows), about={"split": split})
+        part = SPLITS.index(split)
+        skipped, damaged = self._of(part, self.skipped), self._of(part, self.damaged)
+        return replace(self.take(rows), about={"split": split}, skipped=skipped, damaged=damaged)
+
+    def _of(self, part: int, told: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """What is told of a split: what is known to be of another is not."""
+        return [one for one in told if self.lost.get(one[0], part) == part]
 
     def _held_out(self, rows: np.ndarray) -> np.ndarray:
         """Some of the rows, by their own names alone: the same ones wherever a folder lies, and a

@@ -16,9 +16,9 @@ from pathlib import Path
 from ferlib.data import forms, table
 from ferlib.data.dataset import Dataset
 from ferlib.data.fer2013 import OWN_FORMS
-from ferlib.data.gather import DEPTH, SKIP, Found, levels, pictures, subfolders, take
+from ferlib.data.gather import DEPTH, SKIP, Found, levels, pictures, subfolders, take, within
 from ferlib.data.labels import EMOTIONS
-from ferlib.data.naming import PARTS, Names
+from ferlib.data.naming import Names, split_named
 from ferlib.errors import FerlibError
 
 # In the order in which "auto" tries them: a plain folder comes last.
@@ -111,16 +111,45 @@ def _plain(folder: Path, names: Names) -> Found:
     places, around = _places(folder, names)
     inside = [sub for place in places for sub in subfolders(place)]
     if names.classes is None:
-        names.take_all(sub.name for sub in inside if pictures(sub, Found("")))
+        names.take_all(_classes(folder, inside))
     names.check_used([sub.name for sub in inside], f"{folder} has no folder")
     found = Found("folders", names.classes or ())
     for sub in inside:
         take(found, sub, names[sub.name], _part(sub.relative_to(folder).parts[:-1]))
     stray = [file for place in around for file in pictures(place, found)]
     found.skipped += [(str(file), "in no class's folder") for file in stray]
+    found.skipped += [
+        (str(sub), "deeper than the classes' folders") for sub in _deeper(places, around)
+    ]
     if all(CK48.fullmatch(Path(path).name) for path in found.paths):
         found.people = [Path(path).name.partition("_")[0] for path in found.paths]
     return found
+
+
+def _classes(folder: Path, inside: Sequence[Path]) -> list[str]:
+    """The names of the folders with pictures; FerlibError where they are no classes but splits."""
+    held = [sub.name for sub in inside if _filled(sub)]
+    if held and not any(map(_may_be_class, held)):
+        known = " and ".join(sorted(set(held))[:3])
+        raise FerlibError(
+            f"{folder}: {known} are names of splits, not of classes.\n"
+            f"Expected {LAYOUTS['folders'].replace('emotion', 'class')}"
+        )
+    return held
+
+
+def _filled(folder: Path) -> bool:
+    return bool(pictures(folder, Found("")))
+
+
+def _may_be_class(name: str) -> bool:
+    return split_named(name) is None
+
+
+def _deeper(places: Sequence[Path], passed: Sequence[Path]) -> list[Path]:
+    """Folders of pictures beside the places, at another depth: nobody would miss them."""
+    beside = (one for one in passed if not any(place.is_relative_to(one) for place in places))
+    return sorted({sub for one in beside for sub in within(one)[1:] if _filled(sub)})
 
 
 def _part(passed: Sequence[str]) -> int:
@@ -128,23 +157,24 @@ def _part(passed: Sequence[str]) -> int:
 
     What says none is to learn from.
     """
-    words = [word for name in passed[::-1] for word in re.split(r"[^a-z]+|set\b", name.lower())]
-    return next((PARTS[word] for word in words if word in PARTS), 0)
+    told = (split_named(name) for name in passed[::-1])
+    return next((part for part in told if part is not None), 0)
 
 
 def _places(folder: Path, names: Names) -> tuple[list[Path], list[Path]]:
     """The folders in which classes' folders lie, `folder` or splits below it, and those passed.
 
-    Where no name is known they are those with folders of pictures: `take` will say so.
+    Where no name is known they are those with folders of pictures, of which some are called
+    otherwise than splits: `take` will say so.
     """
 
     def named(sub: Path) -> bool:
         return names[sub.name] is not None
 
-    def filled(sub: Path) -> bool:
-        return bool(pictures(sub, Found("")))
+    def of_class(sub: Path) -> bool:
+        return _may_be_class(sub.name) and _filled(sub)
 
-    for wanted in (named, filled):
+    for wanted in (named, of_class):
         passed = []
         for level in levels(folder, DEPTH):
             passed += level

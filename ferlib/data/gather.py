@@ -11,7 +11,8 @@ from ferlib.data.dataset import Dataset, Files
 from ferlib.data.labels import EMOTIONS
 from ferlib.errors import FerlibError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".webp", ".bmp")
+SUFFIXES += (".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 DEPTH = 3  # archives unpack into folders of their own: so far below the named one it is looked
 LEFT_OUT = -1  # in place of a class
 

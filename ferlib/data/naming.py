@@ -45,11 +45,16 @@ class Names:
         strange = [name for name in found if not is_text(name)]
         if strange:
             raise FerlibError(f"{strange[0]!a} is no name in UTF-8: rename it")
-        meant = [self.given.get(_plain(name), _composed(name).strip()) for name in found]
+        meant = [self._meant(name) for name in found]
         named = {_plain(name): name for name in reversed(meant)}  # splits may differ in case
         if SKIP in map(_plain, self.given.values()):
             named.pop(SKIP, None)
         self._know(tuple(named[key] for key in sorted(named)))
+
+    def _meant(self, name: str) -> str:
+        """What a name of the data stands for, which is itself where no mapping says another."""
+        mapped = (self.given[key] for key in _keys(name) if key in self.given)
+        return next(mapped, _composed(name).strip())
 
     def check_used(self, held: Iterable[str], where: str) -> None:
         """FerlibError where a mapping names what the data do not hold."""
@@ -59,6 +64,12 @@ class Names:
 
     def __getitem__(self, name: str) -> int | None:
         return next((self.words[key] for key in _keys(name) if key in self.words), None)
+
+
+def split_named(name: str) -> int | None:
+    """The split that a folder's name tells, index into SPLITS; None where it tells none."""
+    words = re.split(r"[^a-z]+|set\b", name.lower())
+    return next((PARTS[word] for word in words if word in PARTS), None)
 
 
 def _plain(name: str) -> str:

@@ -14,6 +14,7 @@ Of votes each class's share of its row is learnt. Where the emotions stand besid
 """
 
 import csv
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -107,9 +108,9 @@ def _rows(file: Path) -> list[_Row]:
 def reader(text: IO[str]) -> tuple[str, Any]:
     """What parts the cells of an opened CSV, and `csv.reader`."""
     first = text.readline()
-    text.seek(0)
     between = max(",;\t", key=first.count)
-    return between, csv.reader(text, delimiter=between, strict=True)  # a quote must end
+    lines = itertools.chain([first], text)  # a pipe cannot be wound back
+    return between, csv.reader(lines, delimiter=between, strict=True)  # a quote must end
 
 
 def _checked(file: Path, header: list[str]) -> list[str]:
@@ -204,7 +205,8 @@ def _votes(rows: Sequence[_Row], names: Names) -> np.ndarray:
             if column != LEFT_OUT:
                 row[column] += _number(line, name, whole=len(row) > len(names.classes or ()))
     if votes.shape[1] == len(names.classes or ()):
-        return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
+        sums = votes.sum(axis=1, keepdims=True)
+        return votes / np.where(sums > 0, sums, 1)
     return np.pad(votes, ((0, 0), (0, len(FERPLUS) - votes.shape[1]))).astype(int)
 
 
@@ -261,4 +263,6 @@ def _usable(data: Dataset, rows: Sequence[_Row]) -> Dataset:
             f"{data.source}: none of its {len(damaged)} pictures is there; {first}: {why}.\n"
             "Paths start at the folder of the CSV"
         )
-    return replace(data.take(named & there), skipped=skipped, damaged=damaged)
+    parts = [] if data.parts is None else data.parts.tolist()
+    lost = dict(zip(told, parts, strict=True)) if "split" in rows[0].cells else {}
+    return replace(data.take(named & there), skipped=skipped, damaged=damaged, lost=lost)

@@ -117,7 +117,7 @@ def read_predictions(path: str | Path, part: Dataset, passed: Collection[int] = 
     except csv.Error as error:
         raise FerlibError(f"{path}: {error}") from None
     except OSError as error:
-        raise FerlibError(f"{path}: {error.strerror}") from None
+        raise FerlibError(f"{path}: {error.strerror or error}") from None
 
 
 def write_predictions(path: str | Path, scores: np.ndarray, part: Dataset) -> None:

@@ -107,8 +107,9 @@ def row(
     prefix = Path(folder) / f"{net}-{labels}-{seed}"
     learn, valid = to_train(data, labels)
     how = recipe(net, epochs, seed)
+    known = _known(Path(f"{prefix}-row.json"), how)  # a damaged one is told before the training
     info = training.train_to(prefix, learn, valid, how, log_of(prefix).parent)
-    if known := _known(Path(f"{prefix}-row.json"), how):
+    if known:
         return known
     told = {"net": net, "labels": labels, "seed": seed, "epochs": epochs}
     told |= pace(read_log(log_of(prefix)), int(learn.trainable(how.scheme).sum()))

@@ -131,6 +131,8 @@ def _check(info: Info) -> None:
         and info.side in (None, info.input_size)
         and info.channels in (1, 3)
         and 0 < float(info.temperature) < inf
+        and (info.valid is None or isinstance(info.valid, Mapping))
+        and (info.trained is None or type(info.trained.pictures) is int)
         and all(_one_a_class(one, info.classes) for one in (info.bias, info.shares, info.prior))
         and (
             info.prior is None

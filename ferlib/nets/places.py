@@ -10,6 +10,7 @@ from ferlib.nets.info import Info
 DEFAULT_WEIGHTS = "ferplus"
 SEVEN_CLASSES = "fer2013"  # that of FER2013's own labels
 SHIPPED = (DEFAULT_WEIGHTS, "ferplus-2", "ferplus-3", "ferplus-small", SEVEN_CLASSES)
+_ENDINGS = ("-int8", "-symbol")
 _PACKAGE = Path(__file__).resolve().parents[1]
 STORES = (_PACKAGE.parent / "model_store", _PACKAGE / "model_store")  # a checkout; an installation
 
@@ -91,6 +92,11 @@ def check_prefix(prefix: str | Path) -> None:
     text = str(prefix)
     if not Path(text).name or text.endswith(("/", os.sep)) or not is_text(text) or is_onnx(text):
         raise FerlibError(f"cannot write {text!r}: expected a prefix such as runs/mine/net")
+    if text.endswith(_ENDINGS):
+        ends = " or ".join(_ENDINGS)
+        raise FerlibError(
+            f"cannot write {text!r}: files that end in {ends} are parts of other nets"
+        )
     check_place(*weight_files(prefix))
     known = weight_files(prefix)[2]
     if known.is_file():

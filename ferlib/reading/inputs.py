@@ -7,21 +7,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from ferlib.data.gather import SUFFIXES
 from ferlib.errors import FerlibError
 
-PICTURES: tuple[str, ...] = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".png",
-    ".gif",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-)
-PICTURES += (".pgm", ".pbm", ".pnm", ".jfif")
+PICTURES = SUFFIXES
 VIDEOS: tuple[str, ...] = (
     ".mp4",
     ".m4v",

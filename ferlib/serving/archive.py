@@ -75,7 +75,9 @@ def pack(
     from ferlib.faces import roll  # here: MXNet, which checking an archive needs not
     from ferlib.nets import places
 
-    prefix = places.find_weights(weights)
+    prefix, out = places.find_weights(weights), Path(out)
+    if out.suffix != ".mar":
+        raise FerlibError(f"cannot write {out}: expected a name that ends in .mar")
     files = {f"weights/{path.name}": path for path in _checked_net(prefix)}
     upright = roll.Upright().prefix
     if upright is not None:
@@ -86,7 +88,7 @@ def pack(
             "_+=,@-.\nName the net's files so",
             "weights_invalid",
         )
-    members, out = _members(prefix.name, files), Path(out)
+    members = _members(prefix.name, files)
     if prior is not None:
         members |= _stated(prefix, prior)
     with whole_file(out) as partial:

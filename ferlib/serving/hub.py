@@ -17,12 +17,20 @@ from ferlib.errors import FerlibError
 from ferlib.faces.face import CROP
 from ferlib.files import check_free, recorded, whole_files
 from ferlib.nets.info import Info
-from ferlib.nets.places import DEFAULT_WEIGHTS, SEVEN_CLASSES, SHIPPED, STORES, find_weights
+from ferlib.nets.places import (
+    DEFAULT_WEIGHTS,
+    SEVEN_CLASSES,
+    SHIPPED,
+    STORES,
+    find_weights,
+    stored_files,
+)
 from ferlib.serving import onnx
 
 REPOSITORY = "https://github.com/ferlib/ferlib"
 TAGS = ("onnx", "onnxruntime", "facial-expression-recognition", "emotion-recognition")
 SECTIONS = ("What it learnt from", "Known weaknesses", "Meant for, and not for", "Licence")
+KEPT = "README-before.md"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -32,12 +40,15 @@ def write(
     """Write the folder of a stored net (None: the default one); the files that are in it.
 
     model.onnx takes gray crops and gives probabilities, net.onnx is for `ferlib.Recognizer`. With
-    `pictures` there is a model_int8.onnx as well, its ranges found on these. All of them get their
-    names together, or none does. FerlibError as for `onnx.export`.
+    `pictures` there is a model_int8.onnx as well, its ranges found on these. A card that somebody
+    has changed is kept beside the new one, as README-before.md. All of them get their names
+    together, or none does. FerlibError as for `onnx.export`.
     """
     prefix = find_weights(prefix)
     names = ["model.onnx", "net.onnx", "config.json", "example.py", "README.md"]
     names += ["LICENSE"] * _is_shipped(prefix) + ["model_int8.onnx"] * (pictures is not None)
+    told, before = card(prefix, Info.read(stored_files(prefix)[2])), _card_there(Path(folder))
+    names += [KEPT] * (before not in (b"", told.encode()))
     files = [Path(folder, name) for name in names]
     if not _is_ours(Path(folder)):
         check_free(Path(folder), names)
@@ -49,7 +60,9 @@ def write(
             onnx.export(prefix, places["model_int8.onnx"], whole=True, pictures=pictures)
         places["config.json"].write_text(json.dumps(config(info), indent=2) + "\n")
         places["example.py"].write_bytes(Path(__file__).with_name("hub_example.py").read_bytes())
-        places["README.md"].write_text(card(prefix, info), encoding="utf-8")
+        places["README.md"].write_text(told, encoding="utf-8")
+        if KEPT in places:
+            places[KEPT].write_bytes(before)
         if "LICENSE" in places:
             places["LICENSE"].write_text(licence())
     _forget({"model_int8.onnx", "LICENSE"} - {*names}, Path(folder))
@@ -61,6 +74,12 @@ def _forget(names: set[str], folder: Path) -> None:
     for file in (folder / name for name in names if (folder / name).is_file()):
         if file.name != "LICENSE" or file.read_bytes() == licence().encode():
             file.unlink()
+
+
+def _card_there(folder: Path) -> bytes:
+    """What README.md holds, nothing where it is not there."""
+    card = folder / "README.md"
+    return card.read_bytes() if card.is_file() else b""
 
 
 def _is_ours(folder: Path) -> bool:
@@ -87,7 +106,8 @@ def card(prefix: Path, info: Info) -> str:
     rows = figures(prefix, info)
     own = _shipped_card(prefix) if _is_shipped(prefix) else _own_card(info)
     parts = [_front(prefix, rows), _about(prefix.name, info), _table(rows), own]
-    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+    text = "\n\n".join(part.strip() for part in parts if part) + "\n"
+    return text.encode("utf-8", "replace").decode()  # names of files may be no text
 
 
 def figures(prefix: Path, info: Info) -> list[dict[str, Any]]:
@@ -99,8 +119,12 @@ def figures(prefix: Path, info: Info) -> list[dict[str, Any]]:
     if _is_shipped(prefix):
         with suppress(FerlibError):  # nothing is recorded of it
             runs = json.loads(recorded(f"{prefix.name}.json").read_text()).get("runs", [])
-    runs = [run for run in runs if (run.get("tta", "none"), "accuracy" in run) == ("none", True)]
+    runs = [run for run in runs if run.get("tta", "none") == "none" and _measured(run)]
     return [{key: run.get(key, "") for key in _FIGURES} for run in runs]
+
+
+def _measured(run: dict[str, Any]) -> bool:
+    return all(isinstance(run.get(key), (int, float)) for key in _FIGURES[2:])
 
 
 _FIGURES = ("split", "protocol", "n", "accuracy", "balanced_accuracy")

@@ -60,6 +60,8 @@ def export(
     know, its answers are not MXNet's, or the file cannot be written.
     """
     prefix, file = find_weights(prefix), Path(file)
+    if file.suffix != ".onnx":
+        raise FerlibError(f"cannot write {file}: expected a name that ends in .onnx")
     model, info = onnx_graph.model(prefix, prior)
     if pictures is not None:
         model = onnx_int8.quantised(model, info, pictures)
