@@ -129,7 +129,9 @@ def failed_to_pack(weights, out) -> str:
 
 def test_an_archive_is_called_as_one(weights, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert "expected a name that ends in .mar" in failed_to_pack(weights, tmp_path / "notes.txt")
+    assert "expected a file's name that ends in .mar" in failed_to_pack(
+        weights, tmp_path / "notes.txt"
+    )
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

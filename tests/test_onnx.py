@@ -406,7 +406,7 @@ def wrong_files(tiny, folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["notes.txt", "tiny.json", "tiny"])
 def test_only_files_of_its_own_kind_are_written(tiny, tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(FerlibError, match=r"expected a name that ends in \.onnx"):
+    with pytest.raises(FerlibError, match=r"expected a file's name that ends in \.onnx"):
         export.export(tiny, tmp_path / name)
     assert (tmp_path / name).read_text() == "mine"
 
@@ -490,7 +490,7 @@ def test_the_command_refuses_what_does_not_go_together(tiny, tmp_path):
         ["--onnx", "a", "--sample"], ["--onnx", "a", "--hub", "b"], [],
     ):  # fmt: skip
         mistake(ferlib("export", *words), status=2)
-    assert "is missing" in mistake(ferlib("export", "--onnx", "a", "--weights", "runs/none"))
+    assert "is missing" in mistake(ferlib("export", "--onnx", "a.onnx", "--weights", "runs/none"))
 
 
 def test_predict_takes_the_engine_and_the_file(tiny, tmp_path):

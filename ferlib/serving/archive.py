@@ -77,7 +77,7 @@ def pack(
 
     prefix, out = places.find_weights(weights), Path(out)
     if out.suffix != ".mar":
-        raise FerlibError(f"cannot write {out}: expected a name that ends in .mar")
+        raise FerlibError(f"cannot write {out}: expected a file's name that ends in .mar")
     files = {f"weights/{path.name}": path for path in _checked_net(prefix)}
     upright = roll.Upright().prefix
     if upright is not None:

