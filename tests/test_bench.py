@@ -397,8 +397,8 @@ def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):
     assert "resnet1000" in said and "resnet34" in said
     done = command("bench", "--predictions", tmp_path / "none.csv", "--sample")
     assert done.returncode == 2 and "--labels" in done.stderr
-    said = mistake(command("bench", "--predictions", "", "--labels", "fer2013", "--sample"))
-    assert "No such file" in said
+    said = mistake(command("bench", "--predictions", "", "--labels", "fer2013", "--sample"), 2)
+    assert "--predictions: the name is empty" in said
     done = command("bench", "vgg13", "--predictions", tmp_path / "none.csv", "--sample")
     assert done.returncode == 2 and "leave out vgg13" in done.stderr
     how = ["--labels", "fer2013", "--epochs", "3", "--sample"]

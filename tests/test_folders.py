@@ -119,7 +119,8 @@ def test_only_the_first_level_with_emotions_counts(tmp_path):
     found = folders.read(tmp_path)
     assert list(shown(found).values()) == ["sadness"]
     assert [path for path, _ in found.skipped] == [
-        str(tmp_path / "set" / "train" / "sad" / "happy")
+        str(tmp_path / "set" / "train" / "sad" / "happy"),
+        str(tmp_path / "extra" / "inner" / "deeper" / "happy"),
     ]
 
 

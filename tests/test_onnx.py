@@ -311,7 +311,7 @@ def test_a_file_holds_what_travels_with_the_weights(tiny, tmp_path):
 
 
 def test_the_same_net_gives_the_same_bytes(tiny, tmp_path):
-    files = [export.export(tiny, tmp_path / name, whole=True).file for name in "ab"]
+    files = [export.export(tiny, tmp_path / f"{name}.onnx", whole=True).file for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 

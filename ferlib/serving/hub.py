@@ -3,6 +3,7 @@
 Its layout is that of model pages such as Hugging Face's, so that the folder can be uploaded.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import re
@@ -47,18 +48,19 @@ def write(
     prefix = find_weights(prefix)
     names = ["model.onnx", "net.onnx", "config.json", "example.py", "README.md"]
     names += ["LICENSE"] * _is_shipped(prefix) + ["model_int8.onnx"] * (pictures is not None)
-    told, before = card(prefix, Info.read(stored_files(prefix)[2])), _card_there(Path(folder))
-    names += [KEPT] * (before not in (b"", told.encode()))
+    told, before = card(prefix, Info.read(stored_files(prefix)[2])), _changed_card(Path(folder))
+    names += [KEPT] * bool(before)
     files = [Path(folder, name) for name in names]
     if not _is_ours(Path(folder)):
         check_free(Path(folder), names)
     with whole_files(*files) as partial:
         places = dict(zip(names, partial, strict=True))
         info = onnx.export(prefix, places["model.onnx"], whole=True).info
+        known = config(info) | {"card": _digest(told.encode())}
         onnx.export(prefix, places["net.onnx"])
         if pictures is not None:
             onnx.export(prefix, places["model_int8.onnx"], whole=True, pictures=pictures)
-        places["config.json"].write_text(json.dumps(config(info), indent=2) + "\n")
+        places["config.json"].write_text(json.dumps(known, indent=2) + "\n")
         places["example.py"].write_bytes(Path(__file__).with_name("hub_example.py").read_bytes())
         places["README.md"].write_text(told, encoding="utf-8")
         if KEPT in places:
@@ -76,10 +78,17 @@ def _forget(names: set[str], folder: Path) -> None:
             file.unlink()
 
 
-def _card_there(folder: Path) -> bytes:
-    """What README.md holds, nothing where it is not there."""
-    card = folder / "README.md"
-    return card.read_bytes() if card.is_file() else b""
+def _changed_card(folder: Path) -> bytes:
+    """What README.md holds where somebody has changed it since it was written here."""
+    with suppress(OSError, ValueError, AttributeError):
+        text = (folder / "README.md").read_bytes()
+        written = json.loads((folder / "config.json").read_text()).get("card")
+        return text if _digest(text) != written else b""
+    return b""
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _is_ours(folder: Path) -> bool:
