@@ -39,7 +39,7 @@ def train_to(
     machine = runtime.describe() | {"precision": chosen(recipe, runtime.contexts())}
     machine |= {"commit": files.commit()}  # before hours pass
     count = int(learn.trainable(recipe.scheme).sum())
-    data = Path(learn.source).resolve().name if learn.source else ""
+    data = Path(learn.source).absolute().name if learn.source else ""
     print(
         f"training {recipe.net} on {count} pictures of {data}: "
         f"{machine['device']}, {machine['threads']} threads, {machine['precision']}",
