@@ -181,6 +181,17 @@ def nets_of(rows: list[dict], labels: str) -> list[dict]:
     return sorted(found, key=lambda net: -net["test"]["without near"]["accuracy"])
 
 
+def shown(copies: dict, labels: str) -> dict[str, int]:
+    """How many test pictures show each class, of the shares in results/duplicates.json."""
+    columns, shares = copies["columns"][labels], copies["classes"][labels]
+    kept = columns["without near"]
+    away = columns["published"] - kept
+    return {
+        name: round(kept * share + away * shares["left out"][name])
+        for name, share in shares["kept"].items()
+    }
+
+
 def on_copies(test: dict) -> float:
     """The accuracy on the exact copies alone, of those with and without them."""
     columns = [test[name] for name in ("published", "without exact")]
@@ -213,7 +224,7 @@ def page(found: dict, copies: dict, speeds: dict) -> str:
     """results/bench.md of what results/bench.json, duplicates.json and zoo.json hold."""
     known = {labels: nets_of(found["rows"], labels) for labels in LABEL_SETS}
     told = {"b": found, "d": copies, "z": speeds, "nets": known, "ranged": ranged}
-    told["learnt"] = LEARNT
+    told |= {"learnt": LEARNT, "shown": {labels: shown(copies, labels) for labels in LABEL_SETS}}
     told["processors"] = Counter(row["machine"]["cpu"].split(",")[0] for row in found["rows"])
     timed = [row for row in found["rows"] if row["net"] in speeds["nets"]]
     told["quiet"] = [quiet_minutes(row, speeds["nets"][row["net"]]) for row in timed]

@@ -48,7 +48,7 @@ def report(data: Fer2013) -> dict:
         known[what] = {
             name: pairs[there & (split == part)].tolist() for part, name in names.items() if part
         }
-        known["alike"] |= {what: alike(data, pairs[there & (split == SPLITS.index("test"))])}
+        known["alike"][what] = alike(data, pairs[there & (split == SPLITS.index("test"))])
     known["kept"] = kept(data, found)
     return known
 

@@ -406,6 +406,13 @@ def test_wrong_usage_of_the_bench_is_one_plain_line(tmp_path):
     assert done.returncode == 2 and "leave out --epochs" in done.stderr
 
 
+def test_a_damaged_row_is_told_before_the_training(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "train_to", None)
+    (tmp_path / "vgg-tiny-fer2013-0-row.json").write_text("{")
+    with pytest.raises(FerlibError, match=r"row\.json is damaged"):
+        contest.row("vgg-tiny", "fer2013", data, 1, folder=tmp_path)
+
+
 def test_the_pace_by_hand():
     log = [{"images_per_s": rate} for rate in (100.0, 50.0, 60.0)]
     told = contest.pace(log, 6000)

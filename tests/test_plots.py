@@ -569,6 +569,19 @@ def test_cost_names_every_dot_and_joins_the_best():
     assert np.argsort(sizes).tolist() == np.argsort([size for size, *_ in NETS.values()]).tolist()
 
 
+@pytest.mark.parametrize("most", [30, 4000])
+def test_the_numbers_of_a_cost_axis_stay_apart(most):
+    rows = [
+        {"name": f"{cost}", "parameters": 1e6, "multiply_adds": 1e6 * cost, "accuracy": 0.5}
+        for cost in (4, most)
+    ]
+    (ax,) = drawn(plots.accuracy_by_cost(rows)).axes
+    low, high = ax.get_xlim()
+    shown = zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+    labels = [label for at, label in shown if low <= at <= high]
+    assert len(labels) > 2 and no_overlap(labels)
+
+
 def test_look_alikes_tell_copies_from_strangers(pictures):
     pairs = [(pictures[0], pictures[0]), (pictures[0], pictures[1])]
     figure = drawn(plots.look_alikes(pairs, [0, 60], 56, ([-1, 1, 57, 61], [3, 2, 900])))

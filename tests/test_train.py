@@ -493,6 +493,15 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(drawn, kept):
     assert len(fit(drawn, how, folder)[1]) == 1  # it was left as it is
 
 
+def test_a_training_says_of_which_folder_and_classes(drawn, tmp_path, capsys, monkeypatch):
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path / "pets")
+    cats = Dataset(drawn[0].pictures, np.arange(256) % 2, ("cat", "dog"), source=".")
+    training.train_to(tmp_path / "net", cats, cats, replace(QUICK, epochs=1))
+    told = capsys.readouterr().out
+    assert "on 256 pictures of pets:" in told and "\nclasses: cat, dog\n" in told
+
+
 def test_another_programs_net_is_left_as_it_is(drawn, tmp_path):
     symbol = tmp_path / "net-symbol.json"
     symbol.write_text("of another program")

@@ -249,7 +249,7 @@ def _unknown(row: _Row, name: str, names: Names) -> FerlibError:
 
 def _usable(data: Dataset, rows: Sequence[_Row]) -> Dataset:
     """Without what has no label or is not there, which is told."""
-    assert data.names is not None
+    assert data.names is not None and data.parts is not None
     named = data.labels >= 0 if data.kind == "class" else data.labels.any(axis=1)
     there = np.array([os.path.isfile(path) for path in data.names])
     told = [f"{path} (line {row.line})" for path, row in zip(data.names, rows, strict=True)]
@@ -263,6 +263,6 @@ def _usable(data: Dataset, rows: Sequence[_Row]) -> Dataset:
             f"{data.source}: none of its {len(damaged)} pictures is there; {first}: {why}.\n"
             "Paths start at the folder of the CSV"
         )
-    parts = [] if data.parts is None else data.parts.tolist()
-    lost = dict(zip(told, parts, strict=True)) if "split" in rows[0].cells else {}
+    named_splits = "split" in rows[0].cells
+    lost = dict(zip(told, data.parts.tolist(), strict=True)) if named_splits else {}
     return replace(data.take(named & there), skipped=skipped, damaged=damaged, lost=lost)

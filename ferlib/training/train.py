@@ -31,7 +31,8 @@ def train_to(
     """`fit`, calibrate on the validation split, and write the three files of `prefix`.
 
     `folder` keeps checkpoints and log.csv (default: PREFIX-run). `command` is told in the JSON.
-    Gives that as `Info`.
+    Gives that as `Info`. FerlibError where nothing can be written there or another program's net
+    lies there, and as for `fit`.
     """
     check_prefix(prefix)  # before hours of training
     folder = Path(folder or f"{prefix}-run")
@@ -40,22 +41,12 @@ def train_to(
     machine |= {"commit": files.commit()}  # before hours pass
     count = int(learn.trainable(recipe.scheme).sum())
     data = Path(learn.source).absolute().name if learn.source else ""
-    print(
-        f"training {recipe.net} on {count} pictures of {data}: "
-        f"{machine['device']}, {machine['threads']} threads, {machine['precision']}",
-        flush=True,
-    )
-    if learn.classes not in (EMOTIONS, SEVEN):
-        print(f"classes: {', '.join(learn.classes)}", flush=True)
+    _say(f"training {recipe.net} on {count} pictures of {data}", machine, learn.classes)
     net, log = fit(learn, valid, recipe, folder, callbacks=callbacks)
     network = recipe.network(len(learn.classes))
     info = Info.of(network, learn.classes, recipe.normalisation)
     info = described(net, info, valid, recipe.seed)
-    if len(answered := _answered(info)) == 1:
-        print(
-            f"{prefix}: answers {answered[0]} to every validation picture, whatever it shows. "
-            "Training again at a lower rate (--lr) may help"
-        )
+    _warn(prefix, info)
     trained = Trained(command, date.today().isoformat(), data, count, asdict(recipe), machine)
     info = replace(info, epochs=len(log), trained=trained)
     store.save(net, prefix, info)
@@ -73,8 +64,23 @@ def _check_own(prefix: str | Path, folder: Path) -> None:
         raise FerlibError(f"{strange[0]} is of another program: name another place")
 
 
-def _answered(info: Info) -> list[str]:
-    """The classes that the net answers to some picture of the validation split."""
+def _say(what: str, machine: dict, classes: Sequence[str]) -> None:
+    """What is trained and on what machine; for which classes, where they are somebody's own."""
+    print(
+        f"{what}: {machine['device']}, {machine['threads']} threads, {machine['precision']}",
+        flush=True,
+    )
+    if classes not in (EMOTIONS, SEVEN):
+        print(f"classes: {', '.join(classes)}", flush=True)
+
+
+def _warn(prefix: str | Path, info: Info) -> None:
+    """A line where the net answers the same to every picture of the validation split."""
     assert info.valid is not None  # `described` tells it
     columns = zip(*info.valid["confusion"], strict=True)
-    return [name for name, column in zip(info.classes, columns, strict=True) if any(column)]
+    answered = [name for name, column in zip(info.classes, columns, strict=True) if any(column)]
+    if len(answered) == 1:
+        print(
+            f"{prefix}: answers {answered[0]} to every validation picture, whatever it shows. "
+            "Training again at a lower rate (--lr) may help"
+        )
