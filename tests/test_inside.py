@@ -1,5 +1,7 @@
 """Features, warps and masks are what the net itself computes, and the figures show them."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from common import tiny_weights
@@ -143,6 +145,15 @@ def test_classes_are_named_at_their_medians():
         told = {text.get_text(): text.get_position() for text in ax.texts}
         assert told == {"dog": (sign, 0), "cat": (9 * sign, 9 * sign)}
         assert len(ax.collections[0].get_offsets()) == 4
+
+
+def test_classes_of_one_place_are_named_beside_each_other():
+    places, truth = np.array([[0, 0], [0.1, 0], [0.2, 0], [9, 9]]), np.arange(4)
+    figure = inside.embedding(places, truth, ("surprise", "fear", "anger", "happiness"))
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_the_outline_is_where_the_warp_looks():

@@ -132,17 +132,24 @@ def _name_dots(ax: Any, nets: Sequence[Mapping[str, Any]], line: np.ndarray) -> 
     taken = [_box(middle, point * r, point * r) for middle, r in zip(middles, radii, strict=True)]
     for start, end in pairwise(line):
         taken += [_box(middle, 1.5, 1.5) for middle in np.linspace(start, end, 100)]
-    for net, middle, radius in zip(nets, middles, radii, strict=True):
+    for number, (net, middle, radius) in enumerate(zip(nets, middles, radii, strict=True)):
         text = _named(ax, net, (0, 0))
         size = text.get_window_extent().size / 2
         offsets = [(radius + far) * np.array(way) for far, way in PLACES]
         at = [middle + point * one + np.sign(one) * (1, 0) * size for one in offsets]
         boxes = [_box(one, *size) for one in at]
-        best = int(np.argmin([_hidden(box, np.array(taken), ax.bbox.extents) for box in boxes]))
+        hidden = np.array([_hidden(box, np.array(taken), ax.bbox.extents) for box in boxes])
+        others = np.array(taken[:number] + taken[number + 1 :])
+        leads = [_lead(middle, point * one) for one in offsets]
+        hidden[len(AROUND) :] += [
+            sum(_shared(box, others).sum() for box in lead) for lead in leads[len(AROUND) :]
+        ]
+        best = int(np.argmin(hidden))
         taken.append(boxes[best])
         text.set_position(offsets[best])
         text.set_ha(("right", "center", "left")[int(np.sign(offsets[best][0])) + 1])
         if best >= len(AROUND):  # too far off to be seen as this dot's
+            taken += leads[best]
             lead = {"arrowstyle": "-", "color": FAINT, "lw": 0.7, "shrinkA": 7, "shrinkB": radius}
             _named(ax, {**net, "name": ""}, offsets[best], arrowprops=lead)
 
@@ -169,6 +176,11 @@ def _hidden(box: np.ndarray, taken: np.ndarray, frame: np.ndarray) -> float:
     """Square pixels of a name that lie on one of the boxes (n, 4), or outside the axes."""
     (width, height), inside = box[2:] - box[:2], _shared(box, frame[None]).sum()
     return float(_shared(box, taken).sum() + width * height - inside)
+
+
+def _lead(middle: np.ndarray, offset: np.ndarray) -> list[np.ndarray]:
+    """The boxes under a line from a dot towards its name."""
+    return [_box(one, 1.5, 1.5) for one in np.linspace(middle, middle + offset, 20)[4:]]
 
 
 def _shared(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a net holds inside: its features on a plane, its warps, what its masks add."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from matplotlib import patheffects
@@ -39,14 +40,29 @@ def _scatter(ax, places: np.ndarray, truth: np.ndarray, classes: Sequence[str]) 
     many = len(shown) > 1000
     ax.scatter(*places[shown].T, 8 if many else 18, [hues[k] for k in truth[shown]], lw=0)
     halo = [patheffects.withStroke(linewidth=3.5, foreground="white")]
+    names = []
     for k in np.unique(truth[shown]):
         middle = np.median(places[truth == k], axis=0)
         how = {"ha": "center", "va": "center", "fontweight": "bold", "path_effects": halo}
-        ax.text(*middle, plain(classes[k]), color=INK, **how)
+        names.append(ax.text(*middle, plain(classes[k]), color=INK, **how))
     ax.set(xticks=[], yticks=[])
     ax.margins(0.08)
     ax.set_aspect("equal", adjustable="datalim")  # panels stay of one size
     ax.spines[:].set_visible(False)
+    _part(ax, names)
+
+
+def _part(ax, names: list) -> None:
+    """Push names that lie on each other apart, the lower one down and the other up."""
+    ax.figure.draw_without_rendering()
+    for pair in [*combinations(names, 2)] * 5:
+        low, high = sorted(pair, key=lambda name: name.get_window_extent().y0)
+        below, above = low.get_window_extent(), high.get_window_extent()
+        if below.overlaps(above):
+            push = (below.y1 - above.y0) / 2 + 1
+            for name, by in ((low, -push), (high, push)):
+                x, y = ax.transData.transform(name.get_position())
+                name.set_position(ax.transData.inverted().transform((x, y + by)))
 
 
 @styled
