@@ -66,6 +66,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.steps < WINDOW or args.steps % WINDOW:
         parser.error(f"--steps {args.steps} is not a multiple of {WINDOW}")
+    if args.seeds < 2:
+        parser.error("--seeds: expected 2 or more, for their deviation")
     command = f"python benchmarks/precision.py --net {args.net} --steps {args.steps}"
     known = conditions(f"{command} --seeds {args.seeds}")
     write("precision", {"conditions": known} | compare(args.net, args.seeds, args.steps))

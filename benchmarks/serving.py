@@ -175,6 +175,12 @@ def compared(before: str | None, turns: int, seconds: float) -> dict:
     return report
 
 
+def workers_x_threads(text: str) -> str:
+    if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text} is not WORKERSxTHREADS, such as 2x1")
+    return text
+
+
 def grid(pairs: list[str], turns: int, seconds: float) -> dict:
     """Workers x threads of each: a table for every pair, and each load's best."""
     contenders = {}
@@ -211,7 +217,13 @@ def kept() -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--before", metavar="CHECKOUT", help="another checkout to compare with")
-    parser.add_argument("--grid", nargs="+", metavar="WxT", help="workers x threads to compare")
+    parser.add_argument(
+        "--grid",
+        nargs="+",
+        type=workers_x_threads,
+        metavar="WxT",
+        help="workers x threads to compare",
+    )
     parser.add_argument("--turns", type=arguments.number, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="of each load")
     args = parser.parse_args()

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from conditions import ROOT, conditions, plainly, spread, write
-from turns import Rival
+from turns import Rival, take_turns
 
 from ferlib.cli import arguments
 
@@ -65,13 +65,7 @@ def our_step(name: str, precision: str, batch: int, size: int | None = None, on_
 
 def work(name: str, precision: str, batch: str) -> None:
     """The other end of `Stepper`: so many steps for each number read -> seconds."""
-    step = our_step(name, precision, int(batch))
-    print("{}", flush=True)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        for _ in range(int(line)):
-            step()
-        print(time.perf_counter() - started, flush=True)
+    take_turns(our_step(name, precision, int(batch)))
 
 
 # ---------------------------------------------------------------- in turns

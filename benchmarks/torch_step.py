@@ -8,12 +8,12 @@ taken, and the seconds they took are printed.
 
 import json
 import sys
-import time
 from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from turns import take_turns
 
 
 def build(plan: dict) -> nn.Sequential:
@@ -57,12 +57,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
 
-    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        for _ in range(int(line)):
-            step()
-        print(time.perf_counter() - started, flush=True)
+    take_turns(step)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ship", metavar="NAME")
     args = parser.parse_args()
-    data = fer2013.load_or_sample()
+    data = fer2013.load()
     learn, valid = data.labelled("train", soft=args.soft), data.labelled("valid")
     net = Info.read(stored_files(find_weights(args.start))[2]).network
     how = {

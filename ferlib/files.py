@@ -172,7 +172,13 @@ def check_text(path: str | Path) -> None:
 def cache_folder() -> Path:
     """For what can be made again; as in the XDG specification, relative paths are ignored."""
     named = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    return (named if named.is_absolute() else Path.home() / ".cache") / "ferlib"
+    if named.is_absolute():
+        return named / "ferlib"
+    try:
+        return Path.home() / ".cache" / "ferlib"
+    except RuntimeError:  # a user without an entry, as in some containers
+        text = "no home folder is known: set HOME, or XDG_CACHE_HOME for what can be made again"
+        raise FerlibError(text) from None
 
 
 def fingerprint(*arrays: np.ndarray) -> str:
@@ -192,7 +198,7 @@ def version_of(*modules: ModuleType) -> str:
 def commit() -> str:
     """The checkout's commit, "" outside one; "+" when its files differ, or code is not in it."""
     known = _git("describe", "--always", "--dirty=+")
-    new = known and _git("ls-files", "--others", "--exclude-standard", "*.py")
+    new = known and _git("ls-files", "--others", "--exclude-standard", ":/*.py")
     return known + "+" if new and not known.endswith("+") else known
 
 

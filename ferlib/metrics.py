@@ -88,8 +88,9 @@ def recall(guess: np.ndarray, truth: np.ndarray, classes: Sequence[str] = EMOTIO
 def agreement(correct: np.ndarray, votes: np.ndarray, truth: np.ndarray) -> list[dict]:
     """How often the net finds the majority (N,), where more or fewer of the ten voters share it.
 
-    One dict for each of AGREEING: from `from` to below `below` of the votes are for the majority's
-    emotion; n; net, the share found; voter, the share of single voters who chose that emotion.
+    One dict for each step of AGREEING: from `from` to below `below` of the votes are for the
+    majority's emotion; n; net, the share found; voter, the share of single voters who chose that
+    emotion.
     """
     cast = votes[np.arange(len(votes)), truth] / np.maximum(votes.sum(axis=1), 1)
     rows = []

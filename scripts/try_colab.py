@@ -37,17 +37,10 @@ def main() -> int:
     if not chapters:
         print("no such chapter: expected numbers such as 3 8", file=sys.stderr)
         return 2
-    wheel = built_wheel()
+    wheel = try_pythons.wheel(BUILD)
     failed = [path.stem for path in sorted(chapters) if not tried(path, base, wheel)]
     print("failed: " + ", ".join(failed) if failed else f"{len(chapters)} chapters ran")
     return bool(failed)
-
-
-def built_wheel() -> Path:
-    shutil.rmtree(BUILD / "wheel", ignore_errors=True)
-    how = ("-q", "--no-deps", "--no-build-isolation", "--wheel-dir", BUILD / "wheel")
-    subprocess.run([sys.executable, *setup.PIP, "wheel", *how, setup.ROOT], check=True)
-    return next((BUILD / "wheel").glob("*.whl"))
 
 
 def fresh(base: str) -> Path:

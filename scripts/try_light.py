@@ -8,7 +8,6 @@ astronaut is read; what is told of her is held against MXNet's answer here.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ def main() -> int:
         return 0
     import ferlib  # here, since the Pythons that are tried have it from the wheel
 
-    wheel = built_wheel()
+    wheel = try_pythons.wheel(BUILD)
     wanted = answer(ferlib.Recognizer(precision="float32", engine="mxnet"))
     rows = {version: tried(version, wheel, wanted) for version in PYTHONS}
     print("\n" + _line("Python", *SHOWN))
@@ -43,13 +42,6 @@ def main() -> int:
 
 def _line(*cells) -> str:
     return "  ".join(f"{cell!s:11}" for cell in cells)
-
-
-def built_wheel() -> Path:
-    shutil.rmtree(BUILD / "wheel", ignore_errors=True)
-    how = ("-q", "--no-deps", "--no-build-isolation", "--wheel-dir", BUILD / "wheel")
-    subprocess.run([sys.executable, *setup.PIP, "wheel", *how, setup.ROOT], check=True)
-    return next((BUILD / "wheel").glob("*.whl"))
 
 
 def tried(version: str, wheel: Path, wanted: dict) -> dict:

@@ -80,6 +80,14 @@ def environment(base: str, version: str, numpy: str) -> Path:
     return python
 
 
+def wheel(folder: Path) -> Path:
+    """A wheel of this checkout, new in folder/wheel."""
+    shutil.rmtree(folder / "wheel", ignore_errors=True)
+    how = ("-q", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "wheel")
+    subprocess.run([sys.executable, *setup.PIP, "wheel", *how, setup.ROOT], check=True)
+    return next((folder / "wheel").glob("*.whl"))
+
+
 def variables(python: Path) -> dict[str, str]:
     """This checkout's ferlib, and no other environment's commands, for the Python tried."""
     path = f"{python.parent}:{os.environ['PATH']}"

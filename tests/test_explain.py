@@ -505,6 +505,12 @@ def test_a_file_in_the_folders_place_is_a_plain_error(album, capsys):
     assert "is a file, expected a folder" in capsys.readouterr().err
 
 
+def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_read(album, capsys):
+    assert told(album, "/proc/ferlib", "astronaut.png") == 1
+    told_of = capsys.readouterr()
+    assert "/proc/ferlib" in told_of.err and "astronaut" not in told_of.err + told_of.out
+
+
 def test_no_picture_is_wrong_usage(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["explain"])

@@ -261,6 +261,12 @@ def test_how_often_a_picture_is_looked_at(how, seen, looks, turned):
     assert len(rows) == sum(row[4] >= search.SURE for row in seen)
 
 
+def test_an_unsure_box_beside_the_picture_is_no_mistake():
+    """As a function of one's own may tell."""
+    detect = Seeing([(700, 100, 20, 20, 0.5)], [], [])
+    assert len(search.search(detect, np.zeros((480, 640, 3), np.uint8), thorough=True)) == 0
+
+
 @pytest.mark.parametrize(("seen", "kept"), [(0.9, 1), (0.3, 0), (None, 0)])
 def test_an_unsure_face_is_looked_at_again_by_itself(seen, kept):
     """A face of 50 pixels in the middle of a picture: 101 are cut and enlarged to AGAIN."""

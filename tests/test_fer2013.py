@@ -388,6 +388,25 @@ def test_a_damaged_prepared_file_says_so(tmp_path, votes):
         fer2013.load(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("error", "wanted", "words"),
+    [
+        (MemoryError("Unable to allocate 1 GiB"), MemoryError, "allocate"),
+        (PermissionError(13, "Permission denied"), FerlibError, "cannot read .*Permission denied"),
+    ],
+)
+def test_a_prepared_file_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path, votes, monkeypatch, error, wanted, words
+):
+    def fail(*_how):
+        raise error
+
+    fer2013.prepare(as_published(tmp_path), votes, tmp_path / "data")
+    monkeypatch.setattr(fer2013, "_load_npz", fail)
+    with pytest.raises(wanted, match=words):
+        fer2013.load(tmp_path / "data")
+
+
 @pytest.fixture
 def published(tmp_path):
     folder = tmp_path / "published"

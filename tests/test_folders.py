@@ -929,6 +929,24 @@ def answers(file) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
+def test_what_is_wrong_with_one_split_is_not_told_of_another(tmp_path):
+    for split in ("train", "valid", "test"):
+        plain(tmp_path / split)
+    (tmp_path / "train" / "fear" / "broken.png").symlink_to("nowhere")
+    save(tmp_path / "test" / "stray.png", FACES["fear"][0])
+    found = folders.read(tmp_path)
+    parts = {split: found.split(split) for split in ("train", "valid", "test")}
+    assert {split: len(part.damaged) for split, part in parts.items()} == {
+        "train": 1,
+        "valid": 0,
+        "test": 0,
+    }
+    assert [len(part.skipped) for part in parts.values()] == [0, 0, 1]
+    fewer = found.only(tuple(found.classes[:7])).split("test")
+    (away,) = set(found.classes) - set(fewer.classes)
+    assert len(fewer.skipped) == 1 + len(FACES[away])
+
+
 def test_crops_are_read_as_classify_reads_them(tmp_path, fer, no_fer2013):
     plain(tmp_path / "set")
     result = measured(tmp_path / "set", out=tmp_path / "answers.csv")

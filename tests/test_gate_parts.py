@@ -47,6 +47,14 @@ def test_workers_and_threads_share_the_cores(monkeypatch):
     assert server.numbers(server.How()) == (2, 1)
 
 
+def test_a_containers_limit_is_one_of_threads_as_well(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(cpu, "Path", lambda _: Path("/nonexistent"))  # no two are siblings
+    for limit, wanted in ((math.inf, 8), (1.5, 2), (0.2, 1), (20, 8)):
+        monkeypatch.setattr(cpu, "quota", lambda limit=limit: limit)
+        assert cpu.cores() == wanted
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"), [("150000 100000\n", 1.5), ("max 100000\n", math.inf), ("", math.inf)]
 )

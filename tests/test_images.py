@@ -248,6 +248,16 @@ def test_bad_pictures_say_what_is_wrong(tmp_path):
         images.read_picture(np.zeros((4, 4)))
 
 
+def test_a_picture_for_which_memory_is_too_small_is_not_called_damaged(monkeypatch):
+    def fail(_picture):
+        raise MemoryError
+
+    monkeypatch.setattr(images, "_upright_rgb", fail)
+    with pytest.raises(FerlibError, match="memory") as caught:
+        images.read_picture(encoded(np.zeros((50, 50), np.uint8)))
+    assert caught.value.code == "picture_too_large"
+
+
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("way", WEAR)
 def test_each_way_of_wear_changes_a_picture_and_keeps_what_it_shows(way, colour):

@@ -422,6 +422,19 @@ def test_code_that_is_in_no_commit_is_told(tmp_path, monkeypatch):
     assert files.commit() == clean
     (tmp_path / "mine.py").write_text("a = 1")
     assert files.commit() == clean + "+"
+    (tmp_path / "ferlib").mkdir()  # as the package lies in it: the whole checkout counts
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "ferlib" / "files.py"))
+    assert files.commit() == clean + "+"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(FerlibError, match="set HOME"):
+        files.cache_folder()
 
 
 @pytest.mark.parametrize(

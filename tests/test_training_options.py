@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from learning import PLAIN, QUICK, assert_same, fit, half, weights
 
-from ferlib import nets, runtime, training
+from ferlib import files, nets, runtime, training
 from ferlib.cli.main import main
 from ferlib.data import images, labels, sample
 from ferlib.data.dataset import Dataset
@@ -367,6 +367,20 @@ class StopAfter(training.Callback):
 
     def on_epoch(self, run, row):
         run.stop("for the test")
+
+
+@pytest.mark.parametrize(
+    ("began", "then", "told"), [("aaa+", "bbb", "aaa+"), ("aaa", "bbb+", "aaa+"), ("aaa",) * 3]
+)
+def test_a_training_that_went_on_tells_the_commit_it_began_with(
+    drawn, tmp_path, monkeypatch, began, then, told
+):
+    """And a "+" where either part of it was trained by code that no commit has."""
+    how, place = replace(QUICK, grow=()), tmp_path / "net"
+    for commit, some in ((began, [StopAfter()]), (then, []), ("ccc", [])):
+        monkeypatch.setattr(files, "commit", lambda commit=commit: commit)
+        info = training.train_to(place, *drawn, how, callbacks=some)
+    assert info.epochs == how.epochs and info.trained.machine["commit"] == told
 
 
 def events(folder) -> list:

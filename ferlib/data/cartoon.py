@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ferlib.data.labels import EMOTIONS
-from ferlib.errors import FerlibError
+from ferlib.errors import check_choice
 
 # What a face can do: value at rest and spread between people. Lengths are in half frames (the frame
 # is 2 x 2, its middle the bridge of the nose), up is positive.
@@ -309,8 +309,7 @@ def draw(
     intensity: 0 (neutral) to 1 (as strong as it gets); drawn from `strengths` when None.
     The same `rng` state gives the same face at every size, but for the grain.
     """
-    if emotion not in EXPRESSIONS:
-        raise FerlibError(f"unknown emotion {emotion!r}: expected one of {', '.join(EMOTIONS)}")
+    check_choice("emotion", emotion, EMOTIONS)
     who = _person(rng)
     face = pose(emotion, strengths(1, rng)[0] if intensity is None else intensity, rng)
     dark, light = np.sort(rng.uniform(20, 240, 2))

@@ -170,12 +170,17 @@ class Dataset:
         """
         columns = [self.classes.index(name) for name in classes]
         kept = np.isin(self.truth, columns)
-        away = [(self.name(row), "shows another class") for row in np.flatnonzero(~kept)]
+        others = {self.name(row): row for row in np.flatnonzero(~kept)}
+        away = [(name, "shows another class") for name in others]
+        lost = dict(self.lost)
+        if self.parts is not None and self.parts.any():  # else it is not known yet
+            lost |= {name: int(self.parts[row]) for name, row in others.items()}
         part = self.take(kept)
         shares = part.shares[:, columns]
         numbers = np.array([*map(columns.index, part.truth)], int)
         found = numbers if self.kind == "class" else shares / shares.sum(axis=1, keepdims=True)
-        return replace(part, labels=found, classes=classes, skipped=[*self.skipped, *away])
+        told = [*self.skipped, *away]
+        return replace(part, labels=found, classes=classes, skipped=told, lost=lost)
 
     def split(self, split: str) -> "Dataset":
         """One of SPLITS. Where none is for validation, a fifth of what is there to learn from is

@@ -390,6 +390,10 @@ def _load_npz(path: Path, key: str | None = None) -> Fer2013:
 def _load_prepared(path: Path) -> Fer2013:
     try:
         return _load_npz(path)
+    except MemoryError:  # told as such: nothing is wrong with the file
+        raise
+    except OSError as error:
+        raise FerlibError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception:
         raise FerlibError(
             f"{path} is damaged or not of `ferlib prepare`.\nDelete it and prepare the data again."

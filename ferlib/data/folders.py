@@ -115,12 +115,14 @@ def _plain(folder: Path, names: Names) -> Found:
     names.check_used([sub.name for sub in inside], f"{folder} has no folder")
     found = Found("folders", names.classes or ())
     for sub in inside:
-        take(found, sub, names[sub.name], _part(sub.relative_to(folder).parts[:-1]))
+        take(found, sub, names[sub.name], _part(sub, folder) or 0)
     stray = [file for place in around for file in pictures(place, found)]
     found.skipped += [(str(file), "in no class's folder") for file in stray]
     found.skipped += [
         (str(sub), "deeper than the classes' folders") for sub in _deeper(places, around)
     ]
+    parts = {name: _part(Path(name), folder) for name, _ in (*found.skipped, *found.damaged)}
+    found.lost = {name: part for name, part in parts.items() if part is not None}
     if all(CK48.fullmatch(Path(path).name) for path in found.paths):
         found.people = [Path(path).name.partition("_")[0] for path in found.paths]
     return found
@@ -152,13 +154,10 @@ def _deeper(places: Sequence[Path], passed: Sequence[Path]) -> list[Path]:
     return sorted({sub for one in beside for sub in within(one)[1:] if _filled(sub)})
 
 
-def _part(passed: Sequence[str]) -> int:
-    """The split that the names of folders tell, index into SPLITS, the innermost first.
-
-    What says none is to learn from.
-    """
-    told = (split_named(name) for name in passed[::-1])
-    return next((part for part in told if part is not None), 0)
+def _part(path: Path, folder: Path) -> int | None:
+    """The split that the folders around a path tell, index into SPLITS, the innermost first."""
+    told = map(split_named, path.relative_to(folder).parts[-2::-1])
+    return next((part for part in told if part is not None), None)
 
 
 def _places(folder: Path, names: Names) -> tuple[list[Path], list[Path]]:

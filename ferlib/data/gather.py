@@ -43,6 +43,7 @@ class Found:
     people: list[str] = field(default_factory=list)  # where a data set names them
     skipped: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[tuple[str, str]] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)  # as `Dataset.lost`
     pixels: np.ndarray | None = None
 
     def add(self, path: str | Path, label: int, part: int = 0, person: str = "") -> None:
@@ -64,6 +65,7 @@ class Found:
             groups=self.people if all(self.people) else None,
             skipped=self.skipped,
             damaged=self.damaged,
+            lost=self.lost,
         )
 
 

@@ -94,6 +94,9 @@ def _decoded(picture: Image.Image, name: str) -> np.ndarray:
         raise _too_large(name, picture.size)
     try:
         return _upright_rgb(picture)
+    except MemoryError:
+        text = f"{name} does not fit into the memory here: shrink it"
+        raise FerlibError(text, "picture_too_large") from None
     except Exception as error:  # Pillow's decoders raise anything on hostile files
         raise FerlibError(
             f"{name} is broken off or damaged ({picture.format or 'no file'}): {str(error)[:80]}",

@@ -108,14 +108,11 @@ def read_predictions(path: str | Path, part: Dataset, passed: Collection[int] = 
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
             between, lines = table.reader(file)
-            try:
-                return _read(path, between, lines, part, passed)
-            except csv.Error as error:
-                raise FerlibError(f"{path}, line {lines.line_num}: {error}") from None
+            return _read(path, between, lines, part, passed)
     except UnicodeDecodeError:
         raise FerlibError(f"{path} is no CSV in UTF-8") from None
     except csv.Error as error:
-        raise FerlibError(f"{path}: {error}") from None
+        raise FerlibError(f"{path}, line {lines.line_num}: {error}") from None
     except OSError as error:
         raise FerlibError(f"{path}: {error.strerror or error}") from None
 

@@ -229,9 +229,9 @@ def _training(read: _Reading, correct: np.ndarray, known: Fer2013 | None) -> Kno
 
 
 def adapt(scores: np.ndarray, usual: np.ndarray, rounds: int = 100) -> np.ndarray:
-    """Scores (N, 8), as they were if the net knew how frequent emotions are among these pictures.
+    """Scores (N, K), as they were if the net knew how frequent emotions are among these pictures.
 
-    No label is used. The mean of the scores is a better guess of the frequencies than `usual` (8,),
+    No label is used. The mean of the scores is a better guess of the frequencies than `usual` (K,),
     those where the net was calibrated; scores weighted accordingly make a better one yet, and so on
     (Saerens, Latinne and Decaestecker 2002, section 2.2: expectation and maximisation).
     """

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ferlib import runtime
 from ferlib.data import images
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_choice
 from ferlib.nets.answer import predict
 from ferlib.nets.features import function
 from ferlib.nets.graph import cut, output
@@ -132,8 +132,7 @@ def _chosen(emotion, count: int, classes: Sequence[str]) -> np.ndarray | None:
         return None
     wanted = [emotion] * count if isinstance(emotion, str) else list(emotion)
     for name in (emotion,) if isinstance(emotion, str) else wanted:
-        if name not in classes:
-            raise FerlibError(f"unknown emotion {name!r}: expected one of {', '.join(classes)}")
+        check_choice("emotion", name, classes)
     if len(wanted) != count:
         raise FerlibError(f"{len(wanted)} emotions for {count} crops: expected one for each")
     return np.array([classes.index(name) for name in wanted], int)

@@ -124,7 +124,9 @@ def _look_again(detect: Detector, picture: np.ndarray, rows: np.ndarray) -> np.n
 
 def _window(picture: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, tuple]:
     """A face with half its side of surroundings, (AGAIN, AGAIN, 3), and how to move rows back."""
-    middle, side = row[:2] + row[2:4] / 2, max(1.0, float(np.sqrt(row[2] * row[3])))
+    last = picture.shape[1] - 1, picture.shape[0] - 1
+    middle = np.clip(row[:2] + row[2:4] / 2, 0, last)  # some detectors tell faces beside it
+    side = max(1.0, float(np.sqrt(row[2] * row[3])))
     left, top = np.maximum(middle - side, 0).astype(int)
     right, bottom = np.ceil(middle + side).astype(int)
     part = picture[top:bottom, left:right]

@@ -41,7 +41,7 @@ class Track:
         return np.array([*self.box, self.confidence])
 
     def smooth(self, probabilities: np.ndarray, seconds: float, constant: float) -> np.ndarray:
-        """The mean of this face's readings (8,), each counting exp(-age / constant).
+        """The mean of this face's readings (K,), each counting exp(-age / constant).
 
         Plain means, not of logarithms: there one surely wrong frame could rule an emotion out.
         """

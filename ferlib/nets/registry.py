@@ -38,8 +38,8 @@ class Net:
     """A network's declaration.
 
     layers:    gives the layers, made for this declaration: float32 (N, channels, size, size) in,
-               logits (N, classes) out. In-channels and in-units are given, so that shapes are
-               complete and nothing waits for a first batch
+               logits (N, classes) out. What in-channels and in-units are not given `assembled`
+               finds, so that shapes are complete and nothing waits for a first batch
     size:      the side of its input picture, in pixels
     channels:  1 for gray pictures, 3 for RGB
     classes:   how many it tells apart

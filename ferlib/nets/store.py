@@ -126,7 +126,7 @@ def _import(prefix, precision: str, ctx) -> SymbolBlock:
             net = (SymbolBlock if precision == "float32" else Sized)(graph, mx.sym.var("data"))
             stored = {"cast_dtype": True, "dtype_source": "saved"}
             net.collect_params().load(str(params_file), ctx=ctx, **stored)
-    except FerlibError:
+    except (FerlibError, MemoryError):  # of the files nothing is wrong
         raise
     except Exception:  # MXNetError, AssertionError, KeyError ... by what is wrong
         raise damaged(prefix) from None

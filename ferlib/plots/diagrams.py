@@ -50,7 +50,7 @@ def architecture(net: "str | Net") -> Figure:
     from ferlib.nets import graph, registry
 
     net = registry.find(net) if isinstance(net, str) else net
-    found = graph.layers(registry.create(net), net)
+    found = graph.layers(registry.assembled(net), net)
     stages, scale = _stages(found), _Scale.of(net.size, found)
     figure = new_figure(12, 4)
     ax = figure.subplots()

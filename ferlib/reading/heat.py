@@ -10,7 +10,7 @@ import numpy as np
 
 from ferlib import plots
 from ferlib.data import images
-from ferlib.errors import FerlibError, need
+from ferlib.errors import FerlibError, check_choice, need
 from ferlib.evaluation.explain import grad_cam, occlusion
 from ferlib.faces.face import Face
 from ferlib.faces.recognizer import Recognizer
@@ -42,9 +42,8 @@ class HeatJob(Job):
         **how: Any,
     ):
         need("matplotlib", "plots", "a heat map")
-        if emotion is not None and emotion not in fer.classes:
-            known = ", ".join(fer.classes)
-            raise FerlibError(f"unknown emotion {emotion!r}: expected one of {known}")
+        if emotion is not None:
+            check_choice("emotion", emotion, fer.classes)
         if fer.engine != "mxnet" and not hide:
             raise FerlibError(
                 "gradients come from MXNet, these weights are for onnxruntime: hide places instead "

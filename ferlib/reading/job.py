@@ -25,7 +25,7 @@ from ferlib.errors import FerlibError
 from ferlib.faces import frames, video
 from ferlib.faces.face import Face
 from ferlib.faces.recognizer import Recognizer
-from ferlib.files import whole_file
+from ferlib.files import check_place, whole_file
 from ferlib.reading.inputs import PICTURES, VIDEOS, expand, size_of
 from ferlib.reading.tables import Lines, Row, Table
 from ferlib.reading.timeline import check_figure, draw_timeline
@@ -72,6 +72,8 @@ class Job:
                 raise FerlibError(f"{path} is a folder, expected a file")
         if out and Path(out).exists() and not Path(out).is_dir():
             raise FerlibError(f"{out} is a file, expected a folder (which need not exist yet)")
+        if out:
+            check_place(Path(out, "copy"))
         self.rows: list[Lines | Table] = [Table(csv, fer.classes)] if csv else []
         self.rows += [Lines(jsonl)] if jsonl else []
 

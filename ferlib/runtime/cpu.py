@@ -5,13 +5,14 @@ import os
 import platform
 import threading
 from functools import cache
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
 
 def cores() -> int:
-    """Physical cores that this process may use (two hyperthreads share one AVX-512 unit)."""
+    """Physical cores that this process may use (two hyperthreads share one AVX-512 unit), no more
+    than a container's `quota`."""
     if not hasattr(os, "sched_getaffinity"):  # not Linux
         return os.cpu_count() or 1
     allowed = os.sched_getaffinity(0)
@@ -19,7 +20,7 @@ def cores() -> int:
     for cpu in allowed:
         path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         siblings.add(path.read_text().strip() if path.exists() else str(cpu))
-    return max(1, len(siblings))
+    return max(1, ceil(min(len(siblings), quota())))
 
 
 def quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:

@@ -16,7 +16,7 @@ COST = 0.002  # accuracy that `fit_bias` may give for the rare emotions
 
 
 def fit_temperature(logits: np.ndarray, share: np.ndarray) -> float:
-    """The one temperature whose softmax(logits / T) fits the targets (N, 8) best (Guo et al. 2017).
+    """The one temperature whose softmax(logits / T) fits the targets (N, K) best (Guo et al. 2017).
 
     Targets are vote shares, or one-hot majorities; the loss is the cross-entropy.
     """
@@ -29,11 +29,11 @@ def fit_temperature(logits: np.ndarray, share: np.ndarray) -> float:
 
 
 def fit_bias(logits: np.ndarray, truth: np.ndarray, rarity: np.ndarray) -> np.ndarray:
-    """What to add to logits (N, 8) so that rare emotions are not overlooked: float32 (8,).
+    """What to add to logits (N, K) so that rare emotions are not overlooked: float32 (K,).
 
     A net that has learnt how rare an emotion is asks for more before it says so, also where it is
     not rare. Dividing probabilities by a power of the emotions' shares takes some of that back
-    (Menon et al. 2021, section 4.1); `rarity` (8,) is that of `labels.rarity`. Taken is the largest
+    (Menon et al. 2021, section 4.1); `rarity` (K,) is that of `labels.rarity`. Taken is the largest
     power, in steps of a twentieth, up to which the accuracy on `truth` (N,) stays within COST of
     what it was. Fewer than 1 / COST pictures cannot tell so small a cost: nothing is added.
     """

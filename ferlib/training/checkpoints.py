@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,12 @@ def _write_checkpoint(run: Any, folder: Path) -> None:
     run.trainer.save_states(str(folder / "trainer.states"))
     if run.kept:
         mx.nd.save(str(folder / "kept.params"), run.kept)
-    state = {"identity": run.identity, "log": run.log}
+    state = {"identity": run.identity, "log": run.log, "commit": run.commit}
+    state["date"] = date.today().isoformat()
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def resume(run: Any, folder: Path) -> bool:
+def resume(run: Any, folder: Path) -> None:
     """Take up the newest checkpoint in `folder`, if there is one, and only of the same run.
 
     FerlibError where there is none and the log would be written over somebody's own.
@@ -77,7 +79,7 @@ def resume(run: Any, folder: Path) -> bool:
     kept = _kept(folder)
     if not kept:
         check_free(folder, [LOG])
-        return False
+        return
     newest = kept[-1]
     with _damage_told(newest):
         state = json.loads((newest / "state.json").read_text())
@@ -86,8 +88,15 @@ def resume(run: Any, folder: Path) -> bool:
     with _damage_told(newest):
         _load(run, newest)
     run.log = log
+    then, now = state.get("commit", run.commit), run.commit
+    run.commit = then + "+" * (now.endswith("+") and not then.endswith("+"))
     _write_log(run.log, folder / LOG)
-    return True
+
+
+def origin(folder: Path) -> dict[str, str]:
+    """`commit` that a kept run began with and `date` of its last epoch, where it tells them."""
+    state = json.loads((_kept(folder)[-1] / "state.json").read_text())
+    return {key: state[key] for key in ("commit", "date") if key in state}
 
 
 @contextmanager

@@ -46,20 +46,16 @@ def for_training(net: Any, network: Net, recipe: Recipe, ctx: list) -> Graphs:
     batch = recipe.batch_size if len(ctx) == 1 else 0
     if recipe.freeze:
         return _frozen(net, network, chosen, sizes, fuse=ctx[0].device_type == "cpu")
-    shapes = sizes, batch, network.channels
+    plain, width = net(mx.sym.var("data")), 0
+    graph = averaged(plain, sizes, network.channels)
     if recipe.centre:
-        graph = averaged(net(mx.sym.var("data")), sizes, network.channels)
         graph = with_features(graph)
         picture = (1, network.channels, network.size, network.size)
         width = graph.infer_shape(data=picture)[1][1][1]
-        return Graphs(
-            _ready(precision.block(graph, net, chosen, *shapes)), None, chosen, width=width
-        )
-    graph = net(mx.sym.var("data"))
-    quick = averaged(graph, sizes, network.channels)
-    if chosen == "float32" and quick is graph:
+    if chosen == "float32" and graph is plain:
         return Graphs(_ready(net), None, chosen)
-    return Graphs(_ready(precision.block(quick, net, chosen, *shapes)), None, chosen)
+    learns = precision.block(graph, net, chosen, sizes, batch, network.channels)
+    return Graphs(_ready(learns), None, chosen, width=width)
 
 
 def _check_sizes(net: Any, network: Net, sizes: set[int]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ferlib import runtime
+from ferlib import files, runtime
 from ferlib.data.dataset import Dataset, fingerprint
 from ferlib.errors import FerlibError
 from ferlib.metrics import measure
@@ -85,6 +85,7 @@ class Run:
         recipe = recipe.placed()
         self.recipe, self.ctx, self.learn, self.valid = recipe, ctx, learn, valid
         self.log: list[Row] = []
+        self.commit = files.commit()  # that it began with
         self.stopped = ""  # why, when a callback has asked for it
         self.classes = learn.classes
         self.network = recipe.network(len(learn.classes))
@@ -279,7 +280,8 @@ def _copy(run: Run) -> gluon.nn.HybridSequential:
     Inference leaves convolution weights in oneDNN's own layout, and the next Nesterov update (MXNet
     1.9.1) then decays the wrong elements. So the net in training never infers.
     """
-    copy = registry.create(run.network, ctx=run.ctx[:1])
+    copy = registry.assembled(run.network)
+    copy.initialize(mx.init.Zero(), ctx=run.ctx[:1])  # no weights of chance: they would be lost
     values = run.average.values if run.average else {}
     pairs = zip(copy.collect_params().values(), run.net.collect_params().items(), strict=True)
     for to, (name, original) in pairs:

@@ -5,13 +5,14 @@ from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
-from ferlib import files, runtime
+from ferlib import runtime
 from ferlib.data.dataset import Dataset
 from ferlib.data.labels import EMOTIONS, SEVEN
 from ferlib.errors import FerlibError
 from ferlib.nets import store
 from ferlib.nets.info import Info, Trained
 from ferlib.nets.places import check_prefix, weight_files
+from ferlib.training import checkpoints
 from ferlib.training.calibrate import described
 from ferlib.training.callbacks import Callback
 from ferlib.training.loop import fit
@@ -38,16 +39,17 @@ def train_to(
     folder = Path(folder or f"{prefix}-run")
     _check_own(prefix, folder)
     machine = runtime.describe() | {"precision": chosen(recipe, runtime.contexts())}
-    machine |= {"commit": files.commit()}  # before hours pass
     count = int(learn.trainable(recipe.scheme).sum())
     data = Path(learn.source).absolute().name if learn.source else ""
     _say(f"training {recipe.net} on {count} pictures of {data}", machine, learn.classes)
     net, log = fit(learn, valid, recipe, folder, callbacks=callbacks)
+    known = {"date": date.today().isoformat()} | checkpoints.origin(folder)
     network = recipe.network(len(learn.classes))
     info = Info.of(network, learn.classes, recipe.normalisation)
     info = described(net, info, valid, recipe.seed)
     _warn(prefix, info)
-    trained = Trained(command, date.today().isoformat(), data, count, asdict(recipe), machine)
+    machine |= {"commit": known.get("commit", "")}
+    trained = Trained(command, known["date"], data, count, asdict(recipe), machine)
     info = replace(info, epochs=len(log), trained=trained)
     store.save(net, prefix, info)
     return info
