@@ -248,6 +248,11 @@ def test_bad_pictures_say_what_is_wrong(tmp_path):
         images.read_picture(np.zeros((4, 4)))
 
 
+def test_pictures_of_another_type_are_not_augmented():
+    with pytest.raises(FerlibError, match="uint8 pictures, found float64"):
+        augment(np.zeros((2, 48, 48)), 48, np.random.default_rng(0))
+
+
 def test_a_picture_for_which_memory_is_too_small_is_not_called_damaged(monkeypatch):
     def fail(_picture):
         raise MemoryError

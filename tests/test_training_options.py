@@ -370,6 +370,15 @@ class StopAfter(training.Callback):
 
 
 @pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"start": None}, "weights of chance"), ({"augmentation": None}, r"augment\.NONE")],
+)
+def test_none_is_no_other_default(wrong, words):
+    with pytest.raises(FerlibError, match=words):
+        training.Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
     ("began", "then", "told"), [("aaa+", "bbb", "aaa+"), ("aaa", "bbb+", "aaa+"), ("aaa",) * 3]
 )
 def test_a_training_that_went_on_tells_the_commit_it_began_with(

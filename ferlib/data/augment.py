@@ -40,6 +40,8 @@ def augment(
     are erased.
     The same generator state gives the same pictures.
     """
+    if pictures.dtype != np.uint8:
+        raise FerlibError(f"expected uint8 pictures, found {pictures.dtype}")
     how = how or Augmentation()
     out = np.empty((len(pictures), size, size, *pictures.shape[3:]), np.uint8)
     matrices = _matrices(len(pictures), pictures.shape[1], size, rng, how)

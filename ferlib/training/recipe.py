@@ -64,6 +64,10 @@ class Recipe:
     freeze: str = ""
 
     def __post_init__(self):
+        if self.start is None:  # which would name the shipped net, elsewhere the default
+            raise FerlibError('start None: expected "" for the weights of chance, or a net')
+        if not isinstance(self.augmentation, Augmentation):
+            raise FerlibError("augmentation: expected an Augmentation; augment.NONE moves nothing")
         check_choice("scheme", self.scheme, SCHEMES)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_choice("schedule", self.schedule, SCHEDULES)
