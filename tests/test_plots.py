@@ -1,6 +1,7 @@
 """Every picture shows the numbers it was given."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from ferlib.data import cartoon
 from ferlib.data.labels import COLUMNS, EMOTIONS
 from ferlib.errors import FerlibError
 from ferlib.evaluation import figures
+from ferlib.files import recorded
 from ferlib.nets.zoo import vgg
 from ferlib.plots import __main__ as command
 from ferlib.plots import bench as plots_bench
@@ -567,6 +569,28 @@ def test_cost_names_every_dot_and_joins_the_best():
     assert list(line.get_xdata()) == [6, 40, 110, 112, 1500] and ax.get_xscale() == "log"
     sizes = [float(dot.get_sizes()[0]) for dot in ax.collections[: len(NETS)]]
     assert np.argsort(sizes).tolist() == np.argsort([size for size, *_ in NETS.values()]).tolist()
+
+
+def test_a_line_from_a_dot_to_its_name_crosses_no_other_name():
+    """Of the bench's own rows, as chapter 17 draws them."""
+    known = json.loads(recorded("bench.json").read_text())["rows"]
+    rows = [
+        {"name": row["net"], "accuracy": row["test"]["without near"]["accuracy"]}
+        | {key: row[key] for key in ("parameters", "multiply_adds")}
+        for row in known
+        if row["labels"] == "ferplus" and row["seed"] == 0
+    ]
+    figure = drawn(plots.accuracy_by_cost(rows, "accuracy (%)"))
+    ax = figure.axes[0]
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
+    leads = [text for text in ax.texts if not text.get_text()]
+    assert leads and len(boxes) == len(rows)
+    for lead in leads:
+        start = ax.transData.transform(lead.xy)
+        end = start + np.array(lead.get_position()) * figure.dpi / 72
+        way = np.linspace(start, end, 50)
+        crossed = [box for box in boxes if any(box.contains(*at) for at in way)]
+        assert len(crossed) <= 1  # its own name, where the line ends
 
 
 @pytest.mark.parametrize("most", [30, 4000])
