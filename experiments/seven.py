@@ -34,18 +34,20 @@ def main() -> None:
     parser.add_argument("--grow", action="store_true", help="smaller pictures at first")
     parser.add_argument("--teacher", action="append", default=[], help="answers to what it sees")
     parser.add_argument("--share", type=float, default=0.5, help="of the targets, the teachers'")
+    parser.add_argument("--side", type=int, default=0, help="of the pictures, in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ship", metavar="NAME")
     args = parser.parse_args()
     data = fer2013.load()
     learn, valid = data.labelled("train", soft=args.soft), data.labelled("valid")
-    net = Info.read(stored_files(find_weights(args.start))[2]).network
+    start = Info.read(stored_files(find_weights(args.start))[2])
     how = {
         name: getattr(args, name) for name in ("start", "epochs", "lr", "mixup", "average", "seed")
     }
+    how |= {"side": args.side or start.side or 0}
     how |= {} if args.grow else {"grow": ()}
     how |= {"teacher": tuple(args.teacher), "teacher_views": bool(args.teacher)}
-    recipe = training.Recipe(net=net, batch_size=64, teacher_share=args.share, **how)
+    recipe = training.Recipe(net=start.network, batch_size=64, teacher_share=args.share, **how)
     command = " ".join(["python", *sys.argv])
     training.train_to(args.out, learn, valid, recipe, command=command)
     if args.ship:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from learning import PLAIN, QUICK, assert_same, fit, needs_bfloat16, weights
+from skimage.transform import resize
 
 from ferlib import nets, runtime, training
 from ferlib.cli.main import main
@@ -796,12 +797,26 @@ def test_a_teacher_needs_a_scheme_of_shares_and_views_need_a_teacher():
         training.Recipe(teacher_views=True)
 
 
-def test_a_teacher_of_another_size_cannot_see_what_the_student_sees(drawn, tmp_path, own_nets):
-    plan = vgg.Plan(((1, 8),))
-    nets.register("large", size=64, normalise="equalise")(partial(vgg.layers, plan=plan))
-    nets.save(nets.create("large"), tmp_path / "large", nets.Info.of(nets.find("large")))
-    how = replace(QUICK, teacher=(str(tmp_path / "large"),), teacher_views=True)
-    with pytest.raises(FerlibError, match=r"64 pixels \(equalise\).*48.*--teacher-views"):
+def test_a_teacher_of_another_size_sees_the_same_views_at_its_own(drawn, first, given, monkeypatch):
+    asked = []
+    monkeypatch.setattr(teachers, "softmax", lambda logits: asked.append(logits) or softmax(logits))
+    how = replace(QUICK, side=64, epochs=1, grow=(), teacher=(first,), teacher_views=True)
+    fit(drawn, how)
+    net, _ = nets.load(first, precision="auto")
+    assert len(asked) == len(given)
+    for logits, (batch, _) in zip(asked, given, strict=True):
+        assert batch.shape[2] == 64
+        views = np.stack([resize(view, (48, 48), anti_aliasing=False) for view in batch[:, 0]])
+        views = views - views.mean(axis=(1, 2), keepdims=True)
+        views /= views.std(axis=(1, 2), keepdims=True)
+        expected = net(mx.nd.array(views[:, None])).asnumpy()
+        unlike = np.abs(softmax(logits) - softmax(expected)).mean()
+        assert unlike < 0.01, unlike
+
+
+def test_a_teacher_of_another_normalisation_cannot_see_what_the_student_sees(drawn, first):
+    how = replace(QUICK, teacher=(first,), teacher_views=True, normalise="equalise")
+    with pytest.raises(FerlibError, match=r"\(standardise\).*\(equalise\).*--teacher-views"):
         fit(drawn, how)
 
 

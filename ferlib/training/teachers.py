@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +93,20 @@ def _bytes(paths: Iterable[Path]) -> list[np.ndarray]:
     return [np.fromfile(path, np.uint8) for path in paths]
 
 
-def load_teachers(recipe: Recipe, ctx: Any, classes: tuple[str, ...]) -> list:
-    """The nets that answer for each view, which they must be able to take as the student does."""
-    nets, student = [], recipe.network()
-    wanted = (student.size, student.channels, recipe.normalisation)
+def load_teachers(recipe: Recipe, ctx: Any, classes: tuple[str, ...]) -> list[tuple[Any, int]]:
+    """The nets that answer for each view, and the size in pixels that each takes it at."""
+    found = []
+    wanted = (recipe.network().channels, recipe.normalisation)
     for prefix in recipe.teacher:
         net, info = store.load(prefix, ctx, precision="auto")
         _check_classes(info, prefix, classes)
-        if (info.input_size, info.channels, info.normalise) != wanted:
+        if (info.channels, info.normalise) != wanted:
             raise FerlibError(
-                f"{prefix} takes pictures of {info.input_size} pixels ({info.normalise}), "
-                f"its student {student.size} ({recipe.normalisation}): leave out --teacher-views"
+                f"{prefix} takes pictures of {info.channels} channels ({info.normalise}), its "
+                f"student of {wanted[0]} ({wanted[1]}): leave out --teacher-views"
             )
-        nets.append(net)
-    return nets
+        found.append((net, info.input_size))
+    return found
 
 
 def mixed(run: Any, targets: np.ndarray, batch: np.ndarray, number: int) -> np.ndarray:
@@ -113,6 +114,15 @@ def mixed(run: Any, targets: np.ndarray, batch: np.ndarray, number: int) -> np.n
 
     In turns: on average that is their mean answer, in a part of the time.
     """
-    teacher = run.teachers[number % len(run.teachers)]
-    logits = teacher(mx.nd.array(batch, ctx=run.ctx[0]))
-    return targets + run.recipe.teacher_share * (softmax(logits.asnumpy()) - targets)
+    teacher, size = run.teachers[number % len(run.teachers)]
+    views = _at(size, mx.nd.array(batch, ctx=run.ctx[0]))
+    return targets + run.recipe.teacher_share * (softmax(teacher(views).asnumpy()) - targets)
+
+
+def _at(size: int, views: Any) -> Any:
+    """Prepared views (n, C, side, side) at a teacher's size, of mean 0 and deviation 1 again."""
+    if size == views.shape[-1]:
+        return views
+    views = mx.nd.contrib.BilinearResize2D(views, height=size, width=size)
+    power = (views * views).mean(axis=(1, 2, 3), keepdims=True)  # other than 1 by the resizing
+    return views / power.sqrt().clip(1e-6, inf)
