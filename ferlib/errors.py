@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 from importlib.util import find_spec
+from numbers import Integral, Real
+from typing import Any
 
 
 class FerlibError(ValueError):
@@ -19,6 +21,21 @@ def check_choice(what: str, value: str, choices: Collection[str]) -> None:
     """FerlibError unless `value` is one of the choices, which it names."""
     if value not in choices:
         raise FerlibError(f"unknown {what} {value!r}: expected one of {', '.join(choices)}")
+
+
+def check_kind(what: str, value: Any, kind: type | tuple[type, ...], wanted: str) -> None:
+    """FerlibError unless `value` is of a type, or of one of several; `wanted` says it in words."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise FerlibError(f"{what}: expected {wanted}, found {type(value).__name__} {value!r:.60}")
+
+
+def number(what: str, value: Any, whole: bool = False) -> Any:
+    """A number, one of NumPy's as Python's own; FerlibError for anything else."""
+    kind: type = Integral if whole else Real
+    check_kind(what, value, kind, "a whole number" if whole else "a number")
+    if type(value) in (int, float):
+        return value
+    return int(value) if whole else float(value)
 
 
 def need(package: str, extra: str, what: str) -> None:

@@ -412,7 +412,7 @@ def test_names_may_end_in_a_space_but_must_be_text(tmp_path):
             Image.fromarray(FACES["anger"][0]).save(tmp_path / "set" / name / f"{k}.png")
     found = folders.read(tmp_path / "set", names={"kitty": "cat"}, classes=None)
     assert found.classes == ("cat", "dog") and np.bincount(found.labels).tolist() == [4, 3]
-    with pytest.raises(FerlibError, match="For classes of your own add --own-classes"):
+    with pytest.raises(FerlibError, match="For classes of your own train a net with --own-classes"):
         folders.read(tmp_path / "set", names={"kitty": "cat"})
     (tmp_path / "set" / "dog").rename(os.fsdecode(bytes(tmp_path / "set") + b"/d\xf6g"))
     with pytest.raises(FerlibError, match=r"'d\\udcf6g' is no name in UTF-8: rename it"):

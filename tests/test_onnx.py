@@ -517,9 +517,22 @@ def test_a_file_is_measured_as_its_net_and_other_commands_say_what_they_take(tin
     assert found[0]["n"] == 1 and found[0]["accuracy"] == found[1]["accuracy"]
     for command in (["quantize"], ["pack", "--out", tmp_path / "a.mar", "--weights"]):
         assert "is a file for onnxruntime" in mistake(ferlib(*command, file))
-    how = ["explain", photo, "--out", tmp_path / "maps", "--weights", file]
+    _explained_by_hiding_alone(photo, tmp_path / "maps", file)
+
+
+def _explained_by_hiding_alone(photo, out, file) -> None:
+    how = ["explain", photo, "--out", out, "--weights", file]
     assert "--occlusion" in mistake(ferlib(*how))
     assert ferlib(*how, "--occlusion").returncode == 0
+    assert list(out.glob("*.png"))
+
+
+def test_a_file_in_eight_bits_is_explained_by_hiding(tiny, tmp_path):
+    pytest.importorskip("ml_dtypes")
+    Image.fromarray(astronaut()).save(photo := tmp_path / "a.png")
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 48, 48), np.uint8)
+    export.export(tiny, file := tmp_path / "int8.onnx", pictures=pictures)
+    _explained_by_hiding_alone(photo, tmp_path / "maps", file)
 
 
 # ---------------------------------------------------------------- real faces

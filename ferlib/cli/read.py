@@ -26,9 +26,12 @@ def predict(args: Namespace) -> None:
 
 def explain(args: Namespace) -> None:
     from ferlib import Recognizer
+    from ferlib.nets.places import is_onnx
     from ferlib.reading import HeatJob
 
-    fer = Recognizer(args.weights, precision="float32")
+    # Gradients need float32; a file for onnxruntime has none, and may hold int8.
+    files = any(map(is_onnx, args.weights or ()))
+    fer = Recognizer(args.weights, precision="auto" if files else "float32")
     how = {"say": _nothing} if args.json else {}
     what = {"emotion": args.emotion, "crop": args.crop, "hide": args.occlusion}
     _finished(HeatJob(fer, args.out, **what, **how), args)

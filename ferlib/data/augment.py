@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind, number
+
+# More of it is a slip: what is left of a picture would be none of a face.
+MOST = {"rotation": 360, "shift": 1, "scale": 10, "shear": 10, "flip": 1, "erase": 1, "wear": 1}
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,16 @@ class Augmentation:
     wear: float = 0.3  # chance that a picture is made worse, in one of the ways of WEAR
 
     def __post_init__(self):
-        low, high = self.erase_side
-        if not 0 < low <= high <= 1:
-            raise FerlibError(f"erase_side {low} to {high}: expected the smaller share first")
+        for name, most in MOST.items():
+            value = number(name, getattr(self, name))
+            object.__setattr__(self, name, value)
+            if not 0 <= value <= most or (name == "scale" and value < 1):
+                raise FerlibError(f"{name} {value}: expected {int(name == 'scale')} to {most}")
+        check_kind("erase_side", self.erase_side, tuple, "two shares, the smaller first")
+        sides = [number("erase_side", share) for share in self.erase_side]
+        if len(sides) != 2 or not 0 < sides[0] <= sides[1] <= 1:
+            told = " to ".join(f"{share}" for share in sides)
+            raise FerlibError(f"erase_side {told}: expected the smaller share first")
 
 
 NONE = Augmentation(rotation=0, shift=0, scale=1, shear=0, flip=0, erase=0, wear=0)

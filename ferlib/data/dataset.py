@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ferlib import files
 from ferlib.data import images, labels
 from ferlib.data.labels import EMOTIONS
-from ferlib.errors import FerlibError, check_choice
+from ferlib.errors import FerlibError, check_choice, check_kind
 
 SPLITS = ("train", "valid", "test")
 HELD_OUT = 0.2  # of what is there to learn from, for validation, where a data set has none
@@ -73,6 +73,13 @@ class Dataset:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_kind("classes", self.classes, (tuple, list), "the classes' names")
+        for name in self.classes:
+            check_kind("classes", name, str, "the classes' names")
+        object.__setattr__(self, "classes", tuple(self.classes))
+        for name in ("rows", "parts"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
         _check_pictures(self.pictures)
         _check_labels(self)
         if len(self.pictures) != len(self.labels):
@@ -80,6 +87,7 @@ class Dataset:
         width = {"votes": len(EMOTIONS) + 2, "shares": len(self.classes)}.get(self.kind)
         if width is not None and self.labels.shape[1] != width:
             raise FerlibError(f"{self.kind} have {self.labels.shape[1]} columns, expected {width}")
+        _check_rows(self)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -276,6 +284,25 @@ def _check_labels(data: Dataset) -> None:
                 f"the shares of row {wrong[0]} sum to {sums[wrong[0]]:g}: expected 1, or 0 where "
                 "nothing is known"
             )
+
+
+def _check_rows(data: Dataset) -> None:
+    """FerlibError unless what is told of each picture is told of as many as there are."""
+    for name in ("names", "rows", "parts", "groups"):
+        told = getattr(data, name)
+        if told is not None and len(told) != len(data):
+            raise FerlibError(f"{len(data)} pictures, but {name} of {len(told)}")
+    parts = data.parts
+    if parts is not None and len(parts) and not np.isin(parts, range(len(SPLITS))).all():
+        raise FerlibError(f"parts are told by 0, 1 and 2 for {', '.join(SPLITS)}")
+
+
+def check(data: Any, what: str) -> None:
+    """FerlibError unless `data` is a Dataset; it says how to have one of FER2013."""
+    if isinstance(data, Dataset):
+        return
+    hint = ": take one of its splits, by `split` or `labelled`" * hasattr(data, "labelled")
+    raise FerlibError(f"{what}: expected a Dataset, found {type(data).__name__}{hint}")
 
 
 def _told(given: Any) -> str:

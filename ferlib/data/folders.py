@@ -57,6 +57,8 @@ def read(
     Where all of `classes` are emotions, pictures of the others are `skipped`. Raises FerlibError
     where the layout is another, nothing has a class, a name is unknown, or a CSV is damaged.
     """
+    if isinstance(classes, str):
+        raise FerlibError(f"classes: expected the names of several, found {classes!r} alone")
     if classes is not None and set(classes) < set(EMOTIONS):
         return read(folder, kind, names).only(tuple(classes))
     if not str(folder):  # Path("") would be the working folder

@@ -187,17 +187,56 @@ def prepare(crops: Crops, size: int, normalise: str, channels: int = 1) -> np.nd
     return normalised(resize(crops, size, channels), normalise)
 
 
+def checked(crops: Any) -> np.ndarray | list[np.ndarray]:
+    """An array of uint8 pictures, or a list of arrays or PIL images -> the same, all as arrays.
+
+    FerlibError says what it is instead.
+    """
+    array, several = isinstance(crops, np.ndarray), isinstance(crops, list | tuple)
+    if not array and not several:
+        raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
+    # An array (H, W, 3) is one picture, not H crops that are three pixels wide.
+    if array and (crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4)):
+        raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
+    if not array:
+        pil = Image.Image  # by `read_picture`: as arrays, palettes would pass for gray
+        crops = [
+            read_picture(crop) if isinstance(crop, pil) else np.asarray(crop) for crop in crops
+        ]
+    for one in crops[:1] if array else crops:
+        gray_or_rgb = one.ndim == 2 or (one.ndim == 3 and one.shape[2] == 3)
+        if one.dtype != np.uint8 or 0 in one.shape or not gray_or_rgb:
+            found = f"{one.dtype} {one.shape}"
+            raise FerlibError(f"expected uint8 crops, gray (H, W) or RGB (H, W, 3), found {found}")
+    return crops
+
+
+def check_several(crops: Any) -> None:
+    """FerlibError where `crops` are no pictures that can be had by rows: one alone, for example."""
+    if isinstance(crops, np.ndarray):
+        checked(crops)
+    elif not hasattr(crops, "__getitem__") or not hasattr(crops, "__len__"):
+        raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
+
+
+def spread(crops: Crops, most: int) -> Any:
+    """At most so many of the crops, evenly spaced."""
+    rows = np.linspace(0, len(crops) - 1, min(most, len(crops))).astype(int)
+    return [crops[row] for row in rows] if isinstance(crops, list | tuple) else crops[rows]
+
+
 def resize(crops: Crops, size: int, channels: int = 1) -> np.ndarray:
     """Gray or RGB uint8 crops -> uint8 (N, size, size), or (N, size, size, 3) for 3 channels.
 
     Untouched where they are all of that form.
     """
+    crops = checked(crops)
     shape = (size, size) if channels == 1 else (size, size, 3)
     if isinstance(crops, np.ndarray) and crops.shape[1:] == shape:
         return crops
     out = np.empty((len(crops), *shape), np.uint8)
     for row in range(len(crops)):
-        picture = _in_channels(np.asarray(crops[row]), channels)
+        picture = _in_channels(crops[row], channels)
         if picture.shape[:2] != (size, size):
             # Pillow's bilinear filter widens as it shrinks, so large crops do not alias.
             whole = Image.fromarray(picture)

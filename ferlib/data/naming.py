@@ -12,6 +12,7 @@ from ferlib.files import is_text
 # What people call a split: index into dataset.SPLITS.
 PARTS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1}
 PARTS |= {"publictest": 1, "test": 2, "testing": 2, "privatetest": 2}
+_OWN = ".\nFor classes of your own train a net with --own-classes"
 
 
 class Names:
@@ -34,7 +35,7 @@ class Names:
         for name, meant in self.given.items():
             if _plain(meant) not in (*words, SKIP):
                 known = f"{', '.join(classes)} or {SKIP}"
-                known += ".\nFor classes of your own add --own-classes" * (classes == EMOTIONS)
+                known += _OWN * (classes == EMOTIONS)
                 raise FerlibError(f"{name} cannot stand for {meant!r}: expected {known}")
         given = {name: words.get(_plain(meant), LEFT_OUT) for name, meant in self.given.items()}
         self.classes, self.words = classes, words | given

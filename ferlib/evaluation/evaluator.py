@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ferlib.data import fer2013, images
 from ferlib.data.dataset import Dataset
+from ferlib.data.dataset import check as check_data
 from ferlib.data.fer2013 import Fer2013
 from ferlib.errors import FerlibError, check_choice
 from ferlib.evaluation import figures as drawings
@@ -51,6 +52,7 @@ def evaluate(
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """
     check_choice("way to faces", faces, FACES)
+    check_data(data, "data")
     if figures:
         drawings.check(figures)
     fer = Recognizer(weights=weights, flip=flip, precision=precision, prior=prior)
@@ -151,7 +153,8 @@ class _Reading:
 
 def _allowed(emotions: Iterable[str] | None, info: Info) -> np.ndarray:
     """bool (K,): the classes that may be answered."""
-    wanted = info.classes if emotions is None else tuple(emotions)
+    given = [emotions] if isinstance(emotions, str) else emotions
+    wanted = info.classes if given is None else tuple(given)
     unknown = [name for name in wanted if name not in info.classes]
     if unknown or not wanted:
         known = ", ".join(info.classes)

@@ -25,6 +25,7 @@ from ferlib.nets.features import function
 from ferlib.nets.graph import cut, output
 from ferlib.nets.info import Info
 from ferlib.nets.registry import find, names
+from ferlib.nets.store import Sized
 
 mx = runtime.import_mxnet()
 BATCH = 64
@@ -60,6 +61,7 @@ def grad_cam(
     first published (Selvaraju et al. 2017, arXiv 1610.02391), which suits the last layer only.
     FerlibError names an emotion or a layer that does not exist.
     """
+    images.check_several(crops)
     chosen = _chosen(emotion, len(crops), info.classes)
     if chosen is None:  # the answer of prediction, which may differ from the largest logit
         chosen = predict(net, crops, info).argmax(axis=1)
@@ -91,6 +93,7 @@ def occlusion(
     quarter of it), `stride` apart (half a square), and as gray as the crop's mean. No gradients,
     but 81 predictions a crop. `emotion` as in `grad_cam`.
     """
+    images.check_several(crops)
     chosen = _chosen(emotion, len(crops), info.classes)
     size = info.input_size
     squares = _squares(size, side, stride)
@@ -187,6 +190,8 @@ def split(net: Any, info: Info, layer: int | None = None) -> tuple[Callable, Cal
     where the maxima were), so here BatchNorm and Dropout are told to do in train mode as in
     prediction. The net is not touched: its parameters are read, and get no gradients.
     """
+    if isinstance(net, Sized):
+        raise FerlibError("gradients need the graph as it was trained: load it in float32")
     whole = net(mx.sym.var("data"))
     end = _end(whole, info, layer)
     features, head = cut(whole, end, info.network or "this net")

@@ -19,7 +19,7 @@ class Known:
 
 @dataclass
 class Adapted:
-    """The accuracy once the net knows how frequent the classes are here, by `evaluate.adapt`."""
+    """The accuracy once the net knows how frequent the classes are here, by `evaluation.adapt`."""
 
     accuracy: float
     shares: dict[str, float]

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,13 +37,34 @@ def found(detect: Detector, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     if isinstance(detect, Network) and pictures:
         return detect.rows(pictures)
-    return [_rows(*detect(picture)) for picture in pictures]
+    return [_rows(detect(picture), max(picture.shape)) for picture in pictures]
 
 
-def _rows(boxes: np.ndarray, sure: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
-    none = np.full((len(boxes), 10), np.nan)
-    points = none if landmarks is None else np.reshape(landmarks, (len(boxes), 10))
-    return np.concatenate([np.reshape(boxes, (-1, 4)), np.reshape(sure, (-1, 1)), points], axis=1)
+def _rows(told: Any, longest: int) -> np.ndarray:
+    """Of what a detector told of a picture with so long a side; FerlibError for what is no box."""
+    try:
+        boxes, sure, *more = (np.asarray(one, float) for one in told)
+        count = len(sure)
+        parts = [boxes.reshape(count, 4), sure.reshape(count, 1)]
+        pointed = more and more[0].ndim  # None has no dimensions
+        parts.append(more[0].reshape(count, 10) if pointed else np.full((count, 10), np.nan))
+    except (TypeError, ValueError):
+        raise FerlibError(f"the detector gave {_shapes(told)}: expected {_WANTED}") from None
+    rows = np.concatenate(parts, axis=1)
+    sides = (rows[:, 2:4] > 0) & (rows[:, 2:4] <= 2 * longest)
+    wrong = ~(sides.all(axis=1) & np.isfinite(rows[:, :5]).all(axis=1))
+    if wrong.any():
+        row = ", ".join(f"{value:g}" for value in rows[wrong][0, :5])
+        raise FerlibError(f"the detector gave {row}: expected {_WANTED}")
+    return rows
+
+
+_WANTED = "boxes (N, 4) as x, y, width, height in pixels, and confidences (N,)"
+
+
+def _shapes(told: Any) -> str:
+    several = told if isinstance(told, tuple | list) else [told]
+    return " and ".join(str(getattr(one, "shape", type(one).__name__)) for one in several)
 
 
 def default_detector(folder: str | Path | None = None) -> Detector:
@@ -118,7 +140,7 @@ class Network:
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (N, 4), confidences (N,) and landmarks (N, 5, 2)."""
-        rows = self.rows([picture])[0]
+        rows = self.rows([images.read_picture(picture)])[0]
         return rows[:, :4], rows[:, 4], rows[:, 5:].reshape(-1, 5, 2)
 
     def rows(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -140,6 +162,7 @@ def _own() -> Detector:
     own = threading.local()
 
     def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        picture = images.read_picture(picture)
         height, width = picture.shape[:2]
         if not hasattr(own, "buffer"):
             own.buffer = ctypes.create_string_buffer(_BUFFER)
@@ -186,6 +209,7 @@ def haar() -> Detector:
     lock = threading.Lock()
 
     def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        picture = images.read_picture(picture)
         with lock:
             faces = cascade.detectMultiScale(images.to_gray(picture), 1.1, 5, minSize=(24, 24))
         squares = np.array(faces, np.float64).reshape(-1, 4)
@@ -209,6 +233,7 @@ def yunet(model: str | Path) -> Detector:
     lock = threading.Lock()  # the input's size is set before each call
 
     def detect(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        picture = images.read_picture(picture)
         with lock:
             opened.setInputSize(picture.shape[1::-1])
             try:

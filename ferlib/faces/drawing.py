@@ -25,9 +25,10 @@ _GAP = 3  # pixels between a box and what belongs to it
 Corners = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-def draw(photo: Photo, faces: Iterable[Face]) -> Image.Image:
+def draw(photo: Photo, faces: Face | Iterable[Face]) -> Image.Image:
     """An RGB copy of the photograph with its faces marked. Raises FerlibError for no picture."""
-    picture, faces = Image.fromarray(images.read_picture(photo)), list(faces)
+    faces = [faces] if isinstance(faces, Face) else list(faces)
+    picture = Image.fromarray(images.read_picture(photo))
     pen, font = ImageDraw.Draw(picture, "RGBA"), _fonts(faces)
     for face in faces:
         _draw_box(pen, face, _text_heights(picture.size, face)[0])

@@ -85,6 +85,9 @@ class Recognizer:
         folder = self.weights[0].parent
         if isinstance(detector, str | os.PathLike):
             detector = in_file(detector)
+        if detector is not None and not callable(detector):
+            found = type(detector).__name__
+            raise FerlibError(f"detector: expected a function or a file's name, found {found}")
         self._detect = detector or default_detector(folder)
         self._upright, self._thorough = Upright(folder, ctx, self.engine), thorough
         self._lock = threading.Lock()  # MXNet's cached graph is not for two threads at once
@@ -96,7 +99,7 @@ class Recognizer:
         of any sizes.
         """
         with self._lock:
-            crops = _checked(crops)
+            crops = images.checked(crops)
             rows = [predict(net, crops, info, self._flip) for net, info in self.nets]
         return np.asarray(sum(rows) / np.float32(len(rows)))
 
@@ -112,7 +115,8 @@ class Recognizer:
         at the first that is not a picture, and for a single photograph.
         """
         picture = isinstance(photos, np.ndarray) and photos.ndim == 3 and photos.shape[-1] == 3
-        if picture or isinstance(photos, str | bytes | os.PathLike | Image.Image):
+        one = picture or isinstance(photos, str | bytes | os.PathLike | Image.Image)
+        if one or not isinstance(photos, Iterable):
             raise FerlibError("expected several photographs: for one, call the recogniser itself")
         return self.read([found.result() for _, found in runtime.ahead(self.seen, photos)])
 
@@ -142,7 +146,7 @@ class Recognizer:
         """A row of `look` in a picture of `size` (width, height) with what was read there."""
         return face(row, probabilities, size, self.classes, **how)
 
-    def draw(self, photo: Photo, faces: Sequence[Face]) -> Image.Image:
+    def draw(self, photo: Photo, faces: Face | Sequence[Face]) -> Image.Image:
         """An RGB copy of the photograph with box, emotion and eight bars for each face."""
         return drawing.draw(photo, faces)
 
@@ -170,22 +174,3 @@ def _engine(name: str | None, weights: Sequence[Path]) -> str:
     if files and name == "mxnet":
         raise FerlibError(f"{files[0]} is not for MXNet: name a prefix, or the engine onnx")
     return runtime.engine("onnx" if files else name)
-
-
-def _checked(crops: Any) -> Any:
-    """An array or a list of uint8 pictures, or a FerlibError that says what it is instead."""
-    array, several = isinstance(crops, np.ndarray), isinstance(crops, list | tuple)
-    if not array and not several:
-        raise FerlibError(f"expected an array or a list of crops, found {type(crops).__name__}")
-    # An array (H, W, 3) is one picture, not H crops that are three pixels wide.
-    if array and (crops.ndim not in (3, 4) or (crops.shape[-1] == 3) != (crops.ndim == 4)):
-        raise FerlibError(f"expected crops (N, H, W) or (N, H, W, 3), found {crops.shape}")
-    if not array:
-        pil = Image.Image  # by `read_picture`: as arrays, palettes would pass for gray
-        crops = [images.read_picture(c) if isinstance(c, pil) else np.asarray(c) for c in crops]
-    for one in crops[:1] if array else crops:
-        gray_or_rgb = one.ndim == 2 or (one.ndim == 3 and one.shape[2] == 3)
-        if one.dtype != np.uint8 or 0 in one.shape or not gray_or_rgb:
-            found = f"{one.dtype} {one.shape}"
-            raise FerlibError(f"expected uint8 crops, gray (H, W) or RGB (H, W, 3), found {found}")
-    return crops

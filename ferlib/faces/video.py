@@ -4,10 +4,12 @@ The detector is slow, so it looks at every n-th frame; between two looks a face 
 flow of points in its box. The net reads every face of every frame.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from ferlib.errors import FerlibError
 from ferlib.faces import turning
 from ferlib.faces.face import Face
 from ferlib.faces.frames import Frame, Video, frames
@@ -38,6 +40,14 @@ def follow(
     The detector looks at every n-th frame; `smoothing` is the time constant of the scores in
     seconds, 0 for none. A face unseen for FORGET seconds gets a new id when it comes back.
     """
+    if isinstance(frames, str | bytes | os.PathLike | int):
+        raise FerlibError("expected frames, such as video.frames(file) gives, not the file itself")
+    return _followed(frames, fer, every, smoothing)
+
+
+def _followed(
+    frames: Iterable[Frame], fer: Recognizer, every: int, smoothing: float
+) -> Iterator[tuple[Frame, list[TrackedFace]]]:
     # Frames come one after another: a face missed in one look is found in the next.
     tracker = Tracker(partial(fer.find, quick=True), every)
     for frame in frames:

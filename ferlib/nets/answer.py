@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ferlib import runtime
-from ferlib.data.images import Crops, prepare
+from ferlib.data.images import Crops, check_several, prepare
 from ferlib.nets.info import Info
 from ferlib.nets.places import is_onnx, stored_files
 from ferlib.nets.prior import shift
@@ -50,6 +50,7 @@ def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarra
     `net` is one of MXNet's or of `onnx_net`'s, `info` what came with the weights; `flip` averages
     each picture with its mirror image.
     """
+    check_several(crops)
     run = _logits(net)
     bias = np.array(0.0 if info.bias is None else info.bias, np.float32)
     prior = shift(info)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ferlib import runtime
-from ferlib.data.images import prepare
+from ferlib.data.images import check_several, prepare, spread
 from ferlib.errors import FerlibError
 from ferlib.files import whole_file
 from ferlib.nets import int8, store
@@ -27,17 +27,18 @@ HEADROOM = 1.4
 def quantize(prefix: str | Path, pictures: Any) -> Path:
     """Calibrate a stored net on pictures and write PREFIX-int8.json; its path.
 
-    `pictures` are uint8 (N, H, W) or (N, H, W, 3), or what `Dataset.array` gives. Of more than 2048
+    `pictures` are those of `nets.predict`, or what `Dataset.array` gives. Of more than 2048
     as many are taken, evenly spaced. `store.load` uses the file for "int8", and for "auto" where
     the CPU is fast at it. FerlibError when the weights do not load, there is no picture, or the
     file cannot be written.
     """
+    check_several(pictures)
     if not len(pictures):
         raise FerlibError("no pictures to calibrate with: expected some hundred")
     _, info = store.load(prefix)
     check_prefix(prefix)  # before the work, not after it
-    rows = np.linspace(0, len(pictures) - 1, min(CALIBRATED_ON, len(pictures))).astype(int)
-    batch = prepare(pictures[rows], info.input_size, info.normalise, info.channels)
+    some = spread(pictures, CALIBRATED_ON)
+    batch = prepare(some, info.input_size, info.normalise, info.channels)
     ranges = _ranges(prefix, batch)
     kept = {"weights": int8.fingerprint(prefix), "ranges": ranges}
     path = int8_file(prefix)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ferlib import runtime
-from ferlib.data.images import Crops, prepare
+from ferlib.data.images import Crops, check_several, prepare
 from ferlib.errors import FerlibError
 from ferlib.nets.answer import BATCH
 from ferlib.nets.info import Info
@@ -99,6 +99,7 @@ def _lacks(info: Info, what: str) -> FerlibError:
 
 def _inside(net: Any, info: Info, pictures: Crops, graph: dict, ends: Sequence) -> list[np.ndarray]:
     """For each end, the place of a node's output in the graph, what it gives for all pictures."""
+    check_several(pictures)
     if not len(pictures):
         raise FerlibError("no pictures to look at: expected one or more")
     symbol = mx.sym.load_json(json.dumps(graph | {"heads": list(ends)}))

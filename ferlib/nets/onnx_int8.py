@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ferlib.data.images import Crops, prepare
+from ferlib.data.images import Crops, check_several, prepare, spread
 from ferlib.errors import FerlibError, need
 from ferlib.nets.answer import BATCH
 from ferlib.nets.info import Info
@@ -27,14 +27,15 @@ def quantised(model: Any, info: Info, pictures: Crops) -> Any:
 
     `pictures`: uint8 (N, H, W) or (N, H, W, 3) such as it will see. FerlibError without any.
     """
+    check_several(pictures)
     if not len(pictures):
         raise FerlibError("no pictures to calibrate with: expected some hundred")
     need("ml_dtypes", "onnx", "onnxruntime's quantiser")
     import onnx
     from onnxruntime import quantization
 
-    rows = np.linspace(0, len(pictures) - 1, min(CALIBRATED_ON, len(pictures))).astype(int)
-    batch = prepare(pictures[rows], info.input_size, info.normalise, info.channels)
+    some = spread(pictures, CALIBRATED_ON)
+    batch = prepare(some, info.input_size, info.normalise, info.channels)
     kinds = quantization.QuantType
     how = {
         "per_channel": True,

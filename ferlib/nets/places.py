@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind
 from ferlib.files import check_place, is_text
 from ferlib.nets.info import Info
 
@@ -80,8 +80,10 @@ def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
     for path in reversed(files):
         if not path.is_file():
             symbol, params, info = (file.name for file in files)
+            hint = f".\nOf a net that ferlib brings: find_weights({str(prefix)!r})"
             raise FerlibError(
-                f"{path} is missing: a net is three files, {symbol}, {params} and {info}",
+                f"{path} is missing: a net is three files, {symbol}, {params} and {info}"
+                + hint * (str(prefix) in SHIPPED),
                 "weights_missing",
             )
     return files
@@ -89,6 +91,7 @@ def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
 
 def check_prefix(prefix: str | Path) -> None:
     """FerlibError unless a net can be written there: asked before hours of training."""
+    check_kind("prefix", prefix, (str, os.PathLike), "a prefix such as runs/mine/net")
     text = str(prefix)
     if not Path(text).name or text.endswith(("/", os.sep)) or not is_text(text) or is_onnx(text):
         raise FerlibError(f"cannot write {text!r}: expected a prefix such as runs/mine/net")

@@ -129,11 +129,15 @@ def assembled(net: Net) -> nn.HybridSequential:
     with block.name_scope():
         for layer in net.layers(net):
             block.add(layer)
+    taken = (1, net.channels, net.size, net.size)
     try:  # to tell the shapes that are not told
         with redirect_stdout(None):  # MXNet prints there what it then raises
-            block.infer_shape(mx.nd.zeros((1, net.channels, net.size, net.size)))
+            block.infer_shape(mx.nd.zeros(taken))
+        made = block(mx.sym.var("data")).infer_shape(data=taken)[1][0]
     except mx.MXNetError:
         raise FerlibError(f"{net.name} cannot take pictures of {net.size} pixels") from None
+    if made != (1, net.classes):
+        raise FerlibError(f"{net.name} makes {made} of a picture: expected (1, {net.classes})")
     return block
 
 

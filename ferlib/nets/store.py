@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ferlib import runtime
-from ferlib.errors import FerlibError, check_choice
+from ferlib.errors import FerlibError, check_choice, check_kind
 from ferlib.files import whole_files
 from ferlib.nets import int8
 from ferlib.nets.info import Info
-from ferlib.nets.places import damaged, int8_file, stored_files, weight_files
+from ferlib.nets.places import check_prefix, damaged, int8_file, stored_files, weight_files
 from ferlib.nets.registry import find, names
 
 mx = runtime.import_mxnet()
@@ -24,9 +24,12 @@ PRECISIONS = ("auto", "int8", "fused", "float32")
 
 def save(net: Any, prefix: str | Path, info: Info) -> None:
     """Write the net's three files; the JSON comes last, and without it the others do not load."""
+    check_prefix(prefix)
+    check_kind("info", info, Info, "an Info, such as Info.of(find(name))")
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     with whole_files(*weight_files(prefix)) as (symbol_file, params_file, info_file):
         symbol = net(mx.sym.var("data"))
+        _check_shape(symbol, info)
         symbol_file.write_text(symbol.tojson())  # Symbol.save is silent on a full disk
         try:
             mx.nd.save(str(params_file), _stored(net, symbol))
@@ -36,6 +39,17 @@ def save(net: Any, prefix: str | Path, info: Info) -> None:
             info = replace(info, side=info.input_size)
         info.write(info_file)
     int8_file(prefix).unlink(missing_ok=True)  # made for the weights that go
+
+
+def _check_shape(symbol: Any, info: Info) -> None:
+    """FerlibError unless the net has the size and classes of its Info: it would not load again."""
+    taken, wanted = (1, info.channels, info.input_size, info.input_size), (1, len(info.classes))
+    try:
+        shape = symbol.infer_shape(data=taken)[1][0]
+    except mx.MXNetError:
+        shape = None
+    if shape != wanted:
+        raise FerlibError(f"of pictures {taken} the net makes {shape or 'none'}: expected {wanted}")
 
 
 def _stored(net, symbol) -> dict:
@@ -61,6 +75,7 @@ def load(
     check_choice("precision", precision, PRECISIONS)
     info_file = stored_files(prefix)[2]
     ctx = ctx or mx.cpu()
+    runtime.check_context(ctx)
     if precision in ("fused", "int8") and ctx.device_type != "cpu":
         raise FerlibError(f"{precision} is for the CPU: on {ctx} choose float32 or auto")
     info = Info.read(info_file)
@@ -79,6 +94,8 @@ def fastest(prefix: str | Path, ctx: Any = None) -> str:
     (`runtime.fast_int8`); else "fused", float32 with each convolution, BatchNorm and ReLU as one
     step; "float32" on a GPU, which has no such graph.
     """
+    if ctx is not None:
+        runtime.check_context(ctx)
     if ctx is not None and ctx.device_type != "cpu":
         return "float32"
     return "int8" if int8_file(prefix).is_file() and runtime.fast_int8() else "fused"

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from ferlib.data import labels
 from ferlib.data.labels import EMOTIONS, colours
+from ferlib.errors import FerlibError
 from ferlib.metrics import calibration_error
 from ferlib.plots.style import BLUES, FAINT, INK, MARK, lying_bars, new_figure, plain, styled
 
@@ -63,6 +64,8 @@ def confusion(
     key: with a bar that tells the shades; truth: what the rows are, in words.
     """
     counts = np.asarray(matrix)
+    if counts.shape != (len(classes), len(classes)):
+        raise FerlibError(f"counts {counts.shape} of {len(classes)} classes: give their names too")
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(7.0, 0.55 * len(classes) + 2.6)
     figure = new_figure(side, side - 1)
@@ -93,6 +96,8 @@ def reliability(confidences: ArrayLike, correct: ArrayLike, bins: int = 15) -> F
     Below it the share of the pictures in each bin. A bin without any has no bar.
     """
     confidences, correct = np.asarray(confidences, float), np.asarray(correct, float)
+    if not ((confidences >= 0) & (confidences <= 1)).all():
+        raise FerlibError("confidences are shares from 0 to 1, not percent")
     which = np.minimum((confidences * bins).astype(int), bins - 1)
     size = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):

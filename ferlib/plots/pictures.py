@@ -8,12 +8,15 @@ from numpy.typing import ArrayLike
 
 from ferlib.data import labels
 from ferlib.data.labels import COLUMNS, EMOTIONS, SCHEMES, colours, majority, targets
+from ferlib.errors import FerlibError
 from ferlib.plots.style import COLOURS, INK, MARK, bars, lying_bars, new_figure, plain, show, styled
 
 
 @styled
 def grid(pictures: Sequence, titles: Sequence[str] | None = None, columns: int = 8) -> Figure:
     """Pictures (N, H, W) or (N, H, W, 3) side by side, each under its title."""
+    if not len(pictures):
+        raise FerlibError("no pictures to show: expected one or more")
     rows = -(-len(pictures) // columns)
     figure = new_figure(1.3 * columns, (1.6 if titles is not None else 1.35) * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
+from ferlib.errors import FerlibError
 from ferlib.plots.style import BLUES, FAINT, INK, MARK, lying_bars, new_figure, styled
 
 LATER = LinearSegmentedColormap.from_list("later", BLUES)  # from the first trial to the last
@@ -50,6 +51,8 @@ def setting_importances(shares: Mapping[str, float], chance: float, count: int) 
 
     chance: as in `training.importances`, drawn as a line; bars that end before it are faint.
     """
+    if not shares:
+        raise FerlibError(f"{count} trials say nothing of settings: it takes 8 that differ")
     drawn = new_figure(8, 0.36 * len(shares) + 1.5)
     ax = drawn.subplots()
     values = list(shares.values())

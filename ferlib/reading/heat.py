@@ -27,7 +27,7 @@ class HeatJob(Job):
 
     `out` is the folder for them; `emotion` a class, or None for each face's own; `crop` takes the
     pictures for faces already; `hide` hides one place after another instead of asking gradients.
-    The recogniser's precision must be float32.
+    Without `hide` the recogniser's precision must be float32.
     """
 
     kinds = PICTURES

@@ -5,7 +5,7 @@ from ferlib._lazy import lazily
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
-        "devices": ("amx", "contexts", "describe", "fast_bfloat16", "fast_int8"),
+        "devices": ("amx", "check_context", "contexts", "describe", "fast_bfloat16", "fast_int8"),
         "cpu": ("can_bfloat16", "cores", "threads"),
         "mxnet": ("ENGINES", "engine", "import_mxnet"),
         "names": ("restore_names",),

@@ -3,9 +3,11 @@
 import platform
 import sys
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
+from ferlib.errors import FerlibError, check_kind
 from ferlib.runtime.cpu import bfloat16_allowed, cores, cpu_flags, cpuinfo, latch_amx, threads
 from ferlib.runtime.gpu import card_problem, cards, gpu_build
 from ferlib.runtime.mxnet import engine, import_mxnet
@@ -43,6 +45,17 @@ def contexts() -> list:
     for problem in filter(None, problems):
         print(problem, file=sys.stderr)
     return [mx.gpu(i) for i, problem in enumerate(problems) if problem is None] or [mx.cpu()]
+
+
+def check_context(ctx: Any) -> None:
+    """FerlibError unless `ctx` is a device of MXNet's that is here."""
+    mx = import_mxnet()
+    check_kind("ctx", ctx, mx.Context, "a device such as mx.cpu(), see ferlib.runtime.contexts()")
+    there = len(cards()) if gpu_build() else 0
+    if ctx.device_type == "gpu" and ctx.device_id >= there:
+        raise FerlibError(
+            f"ctx: no card for {ctx} here; ferlib.runtime.contexts() tells what there is"
+        )
 
 
 def describe() -> dict:

@@ -134,6 +134,8 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    if not str(folder):  # Path("") would be the working folder
+        raise FerlibError("the folder's name is empty: name one, or None to keep nothing")
     check_text(folder)
     made = make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from ferlib import files, runtime
 from ferlib.data.dataset import Dataset, fingerprint
-from ferlib.errors import FerlibError
+from ferlib.data.dataset import check as check_data
+from ferlib.errors import FerlibError, check_kind
 from ferlib.metrics import measure
 from ferlib.nets import imagenet, registry, store
 from ferlib.nets.answer import predict
@@ -52,8 +53,13 @@ def fit(
     FerlibError when the classes differ, the pictures are too few, or the folder holds a run with
     another recipe, precision or data, or is in use; `Diverged` when the rate was far too high.
     """
-    told = [*([Lines()] if progress else []), *callbacks]
-    run = Run(recipe, ctx or runtime.contexts(), _learnable(learn, valid, recipe), valid)
+    several = [callbacks] if isinstance(callbacks, Callback) else callbacks
+    check_kind("callbacks", several, (list, tuple), "a list of them")
+    told = [*([Lines()] if progress else []), *several]
+    check_kind("recipe", recipe, Recipe, "a Recipe")
+    check_data(learn, "learn")
+    check_data(valid, "valid")
+    run = Run(recipe, _devices(ctx), _learnable(learn, valid, recipe), valid)
     with checkpoints.locked(folder):
         if folder is not None:
             checkpoints.resume(run, Path(folder))
@@ -71,6 +77,14 @@ def fit(
         for callback in told:
             callback.on_end(run)
     return _copy(run) if run.average else run.net, run.log
+
+
+def _devices(ctx: Any) -> list:
+    """The contexts to train on; FerlibError where one is none, or not here."""
+    several = list(ctx) if isinstance(ctx, list | tuple) else [ctx] if ctx is not None else []
+    for one in several:
+        runtime.check_context(one)
+    return several or runtime.contexts()
 
 
 class Run:

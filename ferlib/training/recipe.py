@@ -1,13 +1,14 @@
 """Everything that decides which weights come out, besides the data and the machine."""
 
-from dataclasses import dataclass, field, replace
+import os
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 
 from ferlib import runtime
 from ferlib.data.augment import Augmentation
 from ferlib.data.images import NORMALISATIONS
 from ferlib.data.labels import SCHEMES
-from ferlib.errors import FerlibError, check_choice
+from ferlib.errors import FerlibError, check_choice, check_kind, number
 from ferlib.nets import imagenet, registry
 from ferlib.nets.info import LARGEST
 from ferlib.nets.places import find_weights
@@ -64,8 +65,7 @@ class Recipe:
     freeze: str = ""
 
     def __post_init__(self):
-        if self.start is None:  # which would name the shipped net, elsewhere the default
-            raise FerlibError('start None: expected "" for the weights of chance, or a net')
+        self._make_plain()
         if not isinstance(self.augmentation, Augmentation):
             raise FerlibError("augmentation: expected an Augmentation; augment.NONE moves nothing")
         check_choice("scheme", self.scheme, SCHEMES)
@@ -88,6 +88,22 @@ class Recipe:
         self._check_numbers()
         self._check_freeze()
 
+    def _make_plain(self) -> None:
+        """Numbers, names and paths in Python's own types, as JSON has them; or FerlibError."""
+        several = [self.teacher] if isinstance(self.teacher, str | os.PathLike) else self.teacher
+        check_kind("teacher", several, (tuple, list), "the names of nets")
+        object.__setattr__(self, "teacher", tuple(map(_name, several)))
+        if isinstance(self.start, os.PathLike):
+            object.__setattr__(self, "start", str(self.start))
+        check_kind("start", self.start, str, 'a net, or "" for the weights of chance')
+        check_kind("grow", self.grow, (tuple, list), "pairs of shares")
+        for one in fields(self):
+            if one.type in (int, float):
+                plain = number(one.name, getattr(self, one.name), whole=one.type is int)
+                object.__setattr__(self, one.name, plain)
+            elif one.type is str:
+                check_kind(one.name, getattr(self, one.name), str, "a name")
+
     def _check_numbers(self) -> None:
         """FerlibError where a number cannot be trained with."""
         if not 0 <= self.seed < 2**31:
@@ -101,7 +117,9 @@ class Recipe:
         for name in ("warmup", "momentum", "teacher_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FerlibError(f"{name} {getattr(self, name)}: expected 0 to 1")
-        for _, part in self.grow:
+        for pair in self.grow:
+            check_kind("grow", pair, (tuple, list), "pairs of shares")
+            part = number("grow", pair[-1]) if len(pair) == 2 else 0
             if not 0.5 <= part <= 1:
                 raise FerlibError(f"pictures of {part:g} of the net's side: expected 0.5 to 1")
         for name, below in {"smoothing": 1, "average": 1, "mixup": inf, "centre": inf}.items():
@@ -172,3 +190,8 @@ class Recipe:
         """What the optimiser is made with."""
         momentum = {} if self.optimiser == "adam" else {"momentum": self.momentum}
         return {"learning_rate": self.lr, "wd": self.weight_decay} | momentum
+
+
+def _name(teacher: str | os.PathLike) -> str:
+    check_kind("teacher", teacher, (str, os.PathLike), "a net's name or prefix")
+    return str(teacher)

@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ferlib.data.augment import Augmentation
 from ferlib.errors import FerlibError, check_choice
 from ferlib.training.recipe import Recipe
@@ -44,6 +46,7 @@ def value(recipe: Recipe, name: str) -> Any:
 def fitting(name: str, given: Any) -> Any:
     """A value in the type that a recipe has under a name; FerlibError where it is none for it."""
     usual = value(Recipe(), name)
+    given = given.item() if isinstance(given, np.generic) else given
     if isinstance(usual, tuple):
         return _tuple(name, given)
     if isinstance(usual, str | bool):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ferlib import runtime
 from ferlib.data.dataset import Dataset
+from ferlib.data.dataset import check as check_data
 from ferlib.data.labels import EMOTIONS, SEVEN
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind
 from ferlib.nets import store
 from ferlib.nets.info import Info, Trained
 from ferlib.nets.places import check_prefix, weight_files
@@ -35,6 +36,9 @@ def train_to(
     Gives that as `Info`. FerlibError where nothing can be written there or another program's net
     lies there, and as for `fit`.
     """
+    check_kind("recipe", recipe, Recipe, "a Recipe")
+    check_data(learn, "learn")
+    check_data(valid, "valid")
     check_prefix(prefix)  # before hours of training
     folder = Path(folder or f"{prefix}-run")
     _check_own(prefix, folder)

@@ -28,6 +28,7 @@ import numpy as np
 
 from ferlib import runtime
 from ferlib.data.dataset import Dataset, fingerprint
+from ferlib.data.dataset import check as check_data
 from ferlib.errors import FerlibError, check_choice, need
 from ferlib.training import checkpoints, settings, study, teachers
 from ferlib.training.callbacks import Callback, Row
@@ -100,6 +101,10 @@ def tune(
     need("optuna", "tune", "a search for settings")
     need("sklearn", "tune", "telling which settings mattered")
     check_choice("figure", figure, study.FIGURES)
+    if not str(folder):  # Path("") would be the working folder
+        raise FerlibError("the folder's name is empty: name one that keeps the search")
+    check_data(learn, "learn")
+    check_data(valid, "valid")
     wanted = default_space(recipe, _fewest(learn, [recipe.scheme])) if space is None else space
     ranges = checked(wanted, recipe)
     learn, valid = (_in_memory(data, recipe) for data in (learn, valid))
