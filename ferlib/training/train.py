@@ -45,7 +45,8 @@ def train_to(
     machine = runtime.describe() | {"precision": chosen(recipe, runtime.contexts())}
     count = int(learn.trainable(recipe.scheme).sum())
     data = Path(learn.source).absolute().name if learn.source else ""
-    _say(f"training {recipe.net} on {count} pictures of {data}", machine, learn.classes)
+    of = f" of {data}" if data else ""
+    _say(f"training {recipe.net} on {count} pictures{of}", machine, learn.classes)
     net, log = fit(learn, valid, recipe, folder, callbacks=callbacks)
     known = {"date": date.today().isoformat()} | checkpoints.origin(folder)
     network = recipe.network(len(learn.classes))
