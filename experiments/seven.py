@@ -10,6 +10,7 @@ copies the net to model_store/NAME, its log and those of its teachers to results
 
 import argparse
 import sys
+from pathlib import Path
 
 from compare import keep_logs
 from record import ship
@@ -52,7 +53,8 @@ def main() -> None:
     training.train_to(args.out, learn, valid, recipe, command=command)
     if args.ship:
         ship(args.out, args.ship)
-        keep_logs("seven", [args.out, *args.teacher])
+        taught = [net for net in args.teacher if Path(f"{net}-run").is_dir()]  # not those that ship
+        keep_logs("seven", [args.out, *taught])
 
 
 if __name__ == "__main__":

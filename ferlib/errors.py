@@ -19,14 +19,19 @@ class FerlibError(ValueError):
 
 def check_choice(what: str, value: str, choices: Collection[str]) -> None:
     """FerlibError unless `value` is one of the choices, which it names."""
-    if value not in choices:
-        raise FerlibError(f"unknown {what} {value!r}: expected one of {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise FerlibError(f"unknown {what} {_told(value)}: expected one of {', '.join(choices)}")
 
 
 def check_kind(what: str, value: Any, kind: type | tuple[type, ...], wanted: str) -> None:
     """FerlibError unless `value` is of a type, or of one of several; `wanted` says it in words."""
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise FerlibError(f"{what}: expected {wanted}, found {type(value).__name__} {value!r:.60}")
+        raise FerlibError(f"{what}: expected {wanted}, found {type(value).__name__} {_told(value)}")
+
+
+def _told(value: Any) -> str:
+    """A value in one short line, also where it is an array or a net."""
+    return " ".join(repr(value).split())[:60]
 
 
 def number(what: str, value: Any, whole: bool = False) -> Any:

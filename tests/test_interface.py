@@ -1,5 +1,6 @@
 """Mistakes of who imports ferlib: what is wrong is told before any work, in a plain line."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -7,11 +8,11 @@ import pytest
 from PIL import Image
 
 from ferlib import FerlibError, Recognizer, nets, plots, runtime, training
-from ferlib.data import folders, images
+from ferlib.data import folders, images, labels
 from ferlib.data.augment import Augmentation
-from ferlib.data.dataset import Dataset
+from ferlib.data.dataset import Dataset, Files
 from ferlib.data.fer2013 import Fer2013
-from ferlib.evaluation import evaluate, explain
+from ferlib.evaluation import bench, evaluate, explain
 from ferlib.faces import detectors, video
 from ferlib.faces.face import Face
 from ferlib.nets.features import features
@@ -296,7 +297,7 @@ def test_one_where_several_are_meant():
     for call, told in (
         (lambda: fer.many(None), "expected several photographs"),
         (lambda: video.follow("clip.mp4", fer), "expected frames"),
-        (lambda: folders.read(".", classes="happiness"), "'happiness' alone"),
+        (lambda: folders.read(".", classes="happiness"), "classes: expected a list of names"),
         (lambda: Recognizer(detector=5), "a function or a file's name, found int"),
     ):
         with pytest.raises(FerlibError, match=told):
@@ -315,3 +316,115 @@ def test_one_where_several_are_meant():
 def test_plots_of_what_cannot_be_drawn(draw, told):
     with pytest.raises(FerlibError, match=told):
         draw()
+
+
+# ---------------------------------------------------------------- before hours of work, not after
+
+
+def layers(net):
+    from mxnet.gluon import nn
+
+    return nn.Flatten(), nn.Dense(net.classes)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"features": "relu0"}, {"size": 600}, {"channels": 2}, {"classes": 1}, {"normalise": "none"}],
+    ids=str,
+)
+def test_a_network_is_declared_so_that_its_weights_will_load(wrong, own_nets):
+    with pytest.raises(FerlibError, match="expected"):
+        nets.register("mine", **({"size": 48} | wrong))(layers)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"classes": ("a", "a")},
+        {"normalise": "none"},
+        {"temperature": 0},
+        {"temperature": np.float32(2)},
+        {"bias": (0.0,)},
+    ],
+    ids=str,
+)
+def test_an_info_that_could_not_be_read_is_not_written(wrong, small, tmp_path):
+    net, info = small
+    with pytest.raises(FerlibError, match="could not be read again"):
+        nets.save(net, tmp_path / "net", replace(info, **wrong))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fused_net_is_not_kept_as_the_one_that_was_trained(tmp_path):
+    net, info = nets.load(nets.find_weights("ferplus-small"), precision="fused")
+    with pytest.raises(FerlibError, match="load it in float32"):
+        nets.save(net, tmp_path / "net", info)
+
+
+def test_what_a_training_is_told_of_is_looked_at_first(tmp_path):
+    with pytest.raises(FerlibError, match="command: expected a text"):
+        training.train_to(tmp_path / "net", pets(), pets(), TINY, command=tmp_path)
+    with pytest.raises(FerlibError, match="about: expected"):
+        pets(about=None)
+    for none in (training.EarlyStop, None):
+        with pytest.raises(FerlibError, match="callbacks: expected each to be a Callback"):
+            training.fit(pets(), pets(), TINY, callbacks=[none])
+    with pytest.raises(FerlibError, match="folder: expected"):
+        training.fit(pets(), pets(), TINY, [training.EarlyStop(3)])
+    with pytest.raises(FerlibError, match="known: expected FER2013"):
+        evaluate(pets(), "ferplus-small", known=pets())
+
+
+@pytest.mark.parametrize("classes", [{"cat", "dog"}, (), 5, [1, 2]], ids=str)
+def test_classes_are_a_list_of_names(classes, tmp_path):
+    with pytest.raises(FerlibError, match="classes: expected"):
+        folders.read(tmp_path, classes=classes)
+
+
+def test_votes_are_not_shares():
+    shares = np.eye(8)
+    for ask in (labels.majority, labels.shares, partial(labels.targets, scheme="majority")):
+        for wrong in (shares, np.full((3, 10), 0.1), np.arange(10)):
+            with pytest.raises(FerlibError, match=r"FER\+'s votes, whole numbers \(N, 10\)"):
+                ask(wrong)
+    with pytest.raises(FerlibError, match="unknown scheme"):
+        labels.trainable(np.full((3, 10), 1), "nope")
+
+
+@pytest.mark.parametrize("scores", [np.ones((6, 2)), np.ones((5, 3)), np.full((6, 3), np.nan)])
+def test_predictions_that_could_not_be_read_are_not_written(scores, tmp_path):
+    with pytest.raises(FerlibError, match=r"expected numbers \(6, 3\)"):
+        bench.write_predictions(tmp_path / "p.csv", scores, pets(rows=np.arange(6)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_gray_is_made_of_colours():
+    for wrong in (GRAY, PHOTO / 255):
+        with pytest.raises(FerlibError, match="expected RGB uint8"):
+            images.to_gray(wrong)
+    with pytest.raises(FerlibError, match="2 channels"):
+        images.prepare(GRAY, 48, "standardise", 2)
+
+
+def test_some_rows_of_a_data_set():
+    assert len(pets().take([])) == 0
+    for wrong in ([10], ["a"], [True, False], None):
+        with pytest.raises(FerlibError, match="expected rows of 6"):
+            pets().take(wrong)
+    with pytest.raises(FerlibError, match="unknown class 'mouse'"):
+        pets().only(("cat", "mouse"))
+    with pytest.raises(FerlibError, match="paths: expected a list"):
+        Files("faces/happy/0.png")
+
+
+def test_a_thing_in_its_names_place_is_told_in_a_short_line(small):
+    for call in (
+        lambda: Recognizer(5),
+        lambda: Recognizer(GRAY),
+        lambda: nets.load(None),
+        lambda: nets.find(nets.find("vgg-tiny")),
+        lambda: explain.surest(*small[:1], GRAY, small[1], 0),
+    ):
+        with pytest.raises(FerlibError, match=r"expected|unknown") as told:
+            call()
+        assert len(str(told.value)) < 600 and "\n" not in str(told.value)

@@ -510,7 +510,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, tmpfs):
     with pytest.raises(FerlibError, match="cannot write") as told:
         nets.save(net, tmpfs / "tiny", INFO)
     assert "disk" in str(told.value)
-    with pytest.raises(TypeError):  # no JSON for a set
+    with pytest.raises(FerlibError, match="set is not JSON"):
         nets.save(net, tmp_path / "tiny", replace(INFO, valid={"n": {1, 2}}))
     assert not list(tmp_path.iterdir()) and not list(tmpfs.iterdir())
 

@@ -30,8 +30,9 @@ class Augmentation:
             object.__setattr__(self, name, value)
             if not 0 <= value <= most or (name == "scale" and value < 1):
                 raise FerlibError(f"{name} {value}: expected {int(name == 'scale')} to {most}")
-        check_kind("erase_side", self.erase_side, tuple, "two shares, the smaller first")
-        sides = [number("erase_side", share) for share in self.erase_side]
+        check_kind("erase_side", self.erase_side, (tuple, list), "two shares, the smaller first")
+        sides = tuple(number("erase_side", share) for share in self.erase_side)
+        object.__setattr__(self, "erase_side", sides)
         if len(sides) != 2 or not 0 < sides[0] <= sides[1] <= 1:
             told = " to ".join(f"{share}" for share in sides)
             raise FerlibError(f"erase_side {told}: expected the smaller share first")

@@ -25,6 +25,7 @@ class Files:
     """Pictures on the disk, read when they are asked for: files[row] -> uint8 (H, W, 3)."""
 
     def __init__(self, paths: Sequence[str]):
+        check_kind("paths", paths, (list, tuple, np.ndarray), "a list of files' names")
         self.paths = list(paths)
 
     def __len__(self) -> int:
@@ -73,6 +74,7 @@ class Dataset:
     about: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
+        check_kind("about", self.about, Mapping, "texts and numbers by name")
         check_kind("classes", self.classes, (tuple, list), "the classes' names")
         for name in self.classes:
             check_kind("classes", name, str, "the classes' names")
@@ -156,8 +158,7 @@ class Dataset:
 
     def take(self, rows: ArrayLike) -> "Dataset":
         """The pictures of some rows, int (n,) or bool (N,), with all that is known of them."""
-        rows = np.asarray(rows)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        rows = self._chosen(rows)
         stored = self.pictures
         pictures = stored.take(rows) if isinstance(stored, Files) else stored[rows]
         old = np.arange(len(self)) if self.rows is None else self.rows
@@ -171,11 +172,24 @@ class Dataset:
             groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
+    def _chosen(self, rows: ArrayLike) -> np.ndarray:
+        """Numbers of rows, int (n,)."""
+        found = np.asarray(rows)
+        if found.dtype == bool and found.shape == (len(self),):
+            return np.flatnonzero(found)
+        if found.shape == (0,):  # an empty list is of floats
+            return np.zeros(0, int)
+        if found.dtype.kind not in "iu" or found.ndim != 1 or found.max() >= len(self):
+            raise FerlibError(f"expected rows of {len(self)}, numbers or bools, not {rows!r:.60}")
+        return found
+
     def only(self, classes: tuple[str, ...]) -> "Dataset":
         """The pictures that show one of the classes, these alone; the others are `skipped`.
 
         What are votes becomes shares, float (n, K), of these classes.
         """
+        for name in classes:
+            check_choice("class", name, self.classes)
         columns = [self.classes.index(name) for name in classes]
         kept = np.isin(self.truth, columns)
         others = {self.name(row): row for row in np.flatnonzero(~kept)}

@@ -19,7 +19,7 @@ from ferlib.data.fer2013 import OWN_FORMS
 from ferlib.data.gather import DEPTH, SKIP, Found, levels, pictures, subfolders, take, within
 from ferlib.data.labels import EMOTIONS
 from ferlib.data.naming import Names, split_named
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind
 
 # In the order in which "auto" tries them: a plain folder comes last.
 FORMS: dict[str, Callable[[Path], Found | None]] = {
@@ -57,8 +57,8 @@ def read(
     Where all of `classes` are emotions, pictures of the others are `skipped`. Raises FerlibError
     where the layout is another, nothing has a class, a name is unknown, or a CSV is damaged.
     """
-    if isinstance(classes, str):
-        raise FerlibError(f"classes: expected the names of several, found {classes!r} alone")
+    for name in [] if classes is None else _several(classes):
+        check_kind("classes", name, str, "names")
     if classes is not None and set(classes) < set(EMOTIONS):
         return read(folder, kind, names).only(tuple(classes))
     if not str(folder):  # Path("") would be the working folder
@@ -82,6 +82,14 @@ def read(
     if not found or not found.paths:
         raise _nothing(folder, kind, found)
     return found.dataset(str(folder))
+
+
+def _several(classes: Sequence[str]) -> Sequence[str]:
+    """In an order: a set's is another at each start of Python."""
+    check_kind("classes", classes, (tuple, list), "a list of names")
+    if not classes:
+        raise FerlibError("classes: expected one name or more, or None for all there are")
+    return classes
 
 
 def shows_emotions(folder: str | Path, names: Mapping[str, str] | None = None) -> bool:

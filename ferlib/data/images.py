@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ferlib.errors import FerlibError, check_choice
 
+LARGEST = 512  # pixels of a net's input: far larger ones would take all memory at once
 NORMALISATIONS = ("standardise", "equalise")
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 # A person's picture in any of the forms that people have it in.
@@ -171,6 +172,9 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 def to_gray(picture: np.ndarray) -> np.ndarray:
     """uint8 (..., H, W, 3) RGB -> uint8 (..., H, W), ITU-R BT.601 luma in whole numbers."""
+    if picture.dtype != np.uint8 or picture.shape[-1:] != (3,):
+        found = f"{picture.dtype} {picture.shape}"
+        raise FerlibError(f"expected RGB uint8 (..., H, W, 3), found {found}", "not_a_picture")
     red, green, blue = (picture[..., channel].astype(np.uint32) for channel in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
 
@@ -231,6 +235,8 @@ def resize(crops: Crops, size: int, channels: int = 1) -> np.ndarray:
     Untouched where they are all of that form.
     """
     crops = checked(crops)
+    if channels not in (1, 3):
+        raise FerlibError(f"{channels!r} channels: expected 1 (gray) or 3 (RGB)")
     shape = (size, size) if channels == 1 else (size, size, 3)
     if isinstance(crops, np.ndarray) and crops.shape[1:] == shape:
         return crops

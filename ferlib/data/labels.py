@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ferlib.errors import check_choice
+from ferlib.errors import FerlibError, check_choice
 
 EMOTIONS = (
     "neutral",
@@ -58,6 +58,10 @@ def shaded(hue: str, times: int) -> str:
 def drop_singles(votes: np.ndarray) -> np.ndarray:
     """Set single votes to 0: an emotion that one person in ten saw is taken for a slip."""
     votes = np.asarray(votes)
+    whole = votes.dtype.kind in "iu" or (votes.dtype.kind == "f" and (votes % 1 == 0).all())
+    if votes.ndim != 2 or votes.shape[1] != len(COLUMNS) or not whole:
+        found = f"{votes.dtype} {votes.shape}"
+        raise FerlibError(f"expected FER+'s votes, whole numbers (N, {len(COLUMNS)}), not {found}")
     return np.where(votes > 1, votes, 0)
 
 
@@ -86,6 +90,7 @@ def usable(votes: np.ndarray) -> np.ndarray:
 
 def trainable(votes: np.ndarray, scheme: str) -> np.ndarray:
     """(N, 10) votes -> bool (N,): the rows that `scheme` can be trained on."""
+    check_choice("scheme", scheme, SCHEMES)
     return majority(votes) >= 0 if scheme == "majority" else usable(votes)
 
 

@@ -120,6 +120,9 @@ def read_predictions(path: str | Path, part: Dataset, passed: Collection[int] = 
 def write_predictions(path: str | Path, scores: np.ndarray, part: Dataset) -> None:
     """Scores (n, K) for the n pictures of `part`, as `read_predictions` reads them."""
     rows = part.rows if part.rows is not None else ()
+    wanted = (len(rows), len(part.classes))
+    if np.shape(scores) != wanted or not np.isfinite(scores).all():
+        raise FerlibError(f"scores {np.shape(scores)}: expected numbers {wanted}, a row a picture")
     with whole_file(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", *part.classes])

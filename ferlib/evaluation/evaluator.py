@@ -12,7 +12,7 @@ from ferlib.data import fer2013, images
 from ferlib.data.dataset import Dataset
 from ferlib.data.dataset import check as check_data
 from ferlib.data.fer2013 import Fer2013
-from ferlib.errors import FerlibError, check_choice
+from ferlib.errors import FerlibError, check_choice, check_kind
 from ferlib.evaluation import figures as drawings
 from ferlib.evaluation.report import Adapted, Known, Report
 from ferlib.faces.framing import FACES, is_crop
@@ -53,6 +53,8 @@ def evaluate(
     """
     check_choice("way to faces", faces, FACES)
     check_data(data, "data")
+    if known is not None:
+        check_kind("known", known, Fer2013, "FER2013 as a whole, such as fer2013.load() gives")
     if figures:
         drawings.check(figures)
     fer = Recognizer(weights=weights, flip=flip, precision=precision, prior=prior)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ferlib import runtime
 from ferlib.data import images
-from ferlib.errors import FerlibError, check_choice
+from ferlib.errors import FerlibError, check_choice, number
 from ferlib.nets.answer import predict
 from ferlib.nets.features import function
 from ferlib.nets.graph import cut, output
@@ -120,6 +120,8 @@ def surest(net: Any, crops: Any, info: Info, count: int = 6) -> SimpleNamespace:
     (K, count), the class's probabilities; heats: float32 (K, count, H, W) by `grad_cam`; classes.
     For `plots.surest`.
     """
+    if number("count", count, whole=True) < 1:
+        raise FerlibError(f"the {count} surest crops: expected 1 or more")
     scores = predict(net, crops, info)
     rows = np.argsort(-scores, axis=0, kind="stable")[:count].T
     wanted = [name for name, row in zip(info.classes, rows, strict=True) for _ in row]

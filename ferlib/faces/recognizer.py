@@ -63,10 +63,7 @@ class Recognizer:
         prior: Prior | None = None,
         engine: str | None = None,
     ):
-        if weights is None or isinstance(weights, str | os.PathLike):
-            several: list = [weights]
-        else:
-            several = list(weights)
+        several: list = list(weights) if isinstance(weights, list | tuple) else [weights]
         if not several:
             raise FerlibError("an empty list of weights: name a net, or leave weights out")
         self.weights = [find_weights(one) for one in several]

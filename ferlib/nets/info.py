@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ferlib.data.images import NORMALISATIONS
+from ferlib.data.images import LARGEST, NORMALISATIONS
 from ferlib.data.labels import EMOTIONS
 from ferlib.errors import FerlibError
 
@@ -69,7 +70,8 @@ class Info:
 
     def text(self) -> str:
         """As JSON, without what is not known."""
-        known = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        every = asdict(self).items()
+        known = {key: it for key, it in every if not isinstance(it, tuple | NoneType) or it}
         return json.dumps(known, indent=2) + "\n"
 
     def write(self, path: Path) -> None:
@@ -107,7 +109,6 @@ class Info:
 
 _NAMES = [one.name for one in fields(Info)]
 _TUPLES = ("classes", "features", "bias", "shares", "prior")
-LARGEST = 512  # pixels: a far larger picture would take all memory before anything is refused
 # By what is wrong with the JSON, such as nesting without end, or a number too long for a float.
 _WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 

@@ -20,6 +20,8 @@ def find_weights(weights: str | Path | None = None) -> Path:
 
     An .onnx file is its own prefix.
     """
+    if weights is not None:
+        check_kind("weights", weights, (str, os.PathLike), "a net's name or prefix")
     name = DEFAULT_WEIGHTS if weights is None else str(weights)
     if is_onnx(name):
         return _onnx_file(Path(name))
@@ -71,6 +73,7 @@ def int8_file(prefix: str | Path) -> Path:
 
 def stored_files(prefix: str | Path) -> tuple[Path, Path, Path]:
     """`weight_files` that are there; FerlibError naming the one that is not."""
+    check_kind("weights", prefix, (str, os.PathLike), "a prefix such as runs/mine/net")
     if is_onnx(prefix):
         raise FerlibError(
             f"{prefix} is a file for onnxruntime: name a net's prefix here, such as runs/mine/net",

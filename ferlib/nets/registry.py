@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from ferlib import runtime
+from ferlib.data.images import LARGEST, NORMALISATIONS
 from ferlib.data.labels import EMOTIONS
-from ferlib.errors import FerlibError, check_choice
+from ferlib.errors import FerlibError, check_choice, check_kind, number
 
 mx = runtime.import_mxnet()
 from mxnet.gluon import HybridBlock, nn  # noqa: E402  (after import_mxnet has prepared it)
@@ -63,6 +64,17 @@ class Net:
     any_size: bool = True
     bfloat16: bool = True
     note: str = ""
+
+    def __post_init__(self):
+        check_kind("features", self.features, (tuple, list), "the names of layers")
+        object.__setattr__(self, "features", tuple(self.features))
+        check_choice("normalisation", self.normalise, NORMALISATIONS)
+        for name, allowed in {"size": range(1, LARGEST + 1), "channels": (1, 3)}.items():
+            if number(f"{self.name}'s {name}", getattr(self, name), whole=True) not in allowed:
+                expected = "1 or 3" if name == "channels" else f"1 to {LARGEST}"
+                raise FerlibError(f"{self.name}: {name} {getattr(self, name)}, expected {expected}")
+        if number(f"{self.name}'s classes", self.classes, whole=True) < 2:
+            raise FerlibError(f"{self.name}: {self.classes} classes, expected two or more")
 
     @property
     def prefix(self) -> str:
@@ -105,7 +117,7 @@ def find(
     """
     check_choice("network", name, names())
     net = _REGISTERED[name]
-    channels, classes = channels or net.channels, classes or net.classes
+    channels, classes = channels or net.channels, net.classes if classes is None else classes
     return replace(net, channels=channels, classes=classes, size=size or net.size)
 
 

@@ -25,7 +25,7 @@ PRECISIONS = ("auto", "int8", "fused", "float32")
 def save(net: Any, prefix: str | Path, info: Info) -> None:
     """Write the net's three files; the JSON comes last, and without it the others do not load."""
     check_prefix(prefix)
-    check_kind("info", info, Info, "an Info, such as Info.of(find(name))")
+    _check_stored(net, info)
     mx.nd.waitall()  # BatchNorm's running statistics are written late
     with whole_files(*weight_files(prefix)) as (symbol_file, params_file, info_file):
         symbol = net(mx.sym.var("data"))
@@ -39,6 +39,18 @@ def save(net: Any, prefix: str | Path, info: Info) -> None:
             info = replace(info, side=info.input_size)
         info.write(info_file)
     int8_file(prefix).unlink(missing_ok=True)  # made for the weights that go
+
+
+def _check_stored(net: Any, info: Info) -> None:
+    """FerlibError where what is written could not be loaded, or not for what it is."""
+    check_kind("info", info, Info, "an Info, such as Info.of(find(name))")
+    if isinstance(net, Sized):
+        raise FerlibError("layers of this net are fused or rounded: load it in float32 to store it")
+    try:
+        Info.parse(info.text(), "info")
+    except (TypeError, ValueError) as error:
+        why = str(error).partition("\n")[0]
+        raise FerlibError(f"what info tells could not be read again: {why}") from None
 
 
 def _check_shape(symbol: Any, info: Info) -> None:

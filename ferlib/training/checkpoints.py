@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ferlib import runtime
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind
 from ferlib.files import check_free, check_text, make_folder, not_written, whole_file
 from ferlib.training.recipe import Recipe
 
@@ -134,6 +134,7 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
+    check_kind("folder", folder, (str, os.PathLike), "a folder's name")
     if not str(folder):  # Path("") would be the working folder
         raise FerlibError("the folder's name is empty: name one, or None to keep nothing")
     check_text(folder)

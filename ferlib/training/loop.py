@@ -55,6 +55,8 @@ def fit(
     """
     several = [callbacks] if isinstance(callbacks, Callback) else callbacks
     check_kind("callbacks", several, (list, tuple), "a list of them")
+    for one in several:
+        check_kind("callbacks", one, Callback, "each to be a Callback, made already")
     told = [*([Lines()] if progress else []), *several]
     check_kind("recipe", recipe, Recipe, "a Recipe")
     check_data(learn, "learn")

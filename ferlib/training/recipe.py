@@ -6,11 +6,10 @@ from math import inf
 
 from ferlib import runtime
 from ferlib.data.augment import Augmentation
-from ferlib.data.images import NORMALISATIONS
+from ferlib.data.images import LARGEST, NORMALISATIONS
 from ferlib.data.labels import SCHEMES
 from ferlib.errors import FerlibError, check_choice, check_kind, number
 from ferlib.nets import imagenet, registry
-from ferlib.nets.info import LARGEST
 from ferlib.nets.places import find_weights
 
 mx = runtime.import_mxnet()
@@ -97,10 +96,13 @@ class Recipe:
             object.__setattr__(self, "start", str(self.start))
         check_kind("start", self.start, str, 'a net, or "" for the weights of chance')
         check_kind("grow", self.grow, (tuple, list), "pairs of shares")
+        object.__setattr__(self, "grow", tuple(map(_pair, self.grow)))
         for one in fields(self):
             if one.type in (int, float):
                 plain = number(one.name, getattr(self, one.name), whole=one.type is int)
                 object.__setattr__(self, one.name, plain)
+            elif one.type is bool and not isinstance(getattr(self, one.name), bool):
+                raise FerlibError(f"{one.name}: expected True or False")
             elif one.type is str:
                 check_kind(one.name, getattr(self, one.name), str, "a name")
 
@@ -117,9 +119,7 @@ class Recipe:
         for name in ("warmup", "momentum", "teacher_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FerlibError(f"{name} {getattr(self, name)}: expected 0 to 1")
-        for pair in self.grow:
-            check_kind("grow", pair, (tuple, list), "pairs of shares")
-            part = number("grow", pair[-1]) if len(pair) == 2 else 0
+        for _, part in self.grow:
             if not 0.5 <= part <= 1:
                 raise FerlibError(f"pictures of {part:g} of the net's side: expected 0.5 to 1")
         for name, below in {"smoothing": 1, "average": 1, "mixup": inf, "centre": inf}.items():
@@ -195,3 +195,11 @@ class Recipe:
 def _name(teacher: str | os.PathLike) -> str:
     check_kind("teacher", teacher, (str, os.PathLike), "a net's name or prefix")
     return str(teacher)
+
+
+def _pair(given: tuple[float, float]) -> tuple[float, float]:
+    check_kind("grow", given, (tuple, list), "pairs of shares")
+    found = tuple(number("grow", share) for share in given)
+    if len(found) != 2 or not all(0 < share <= 1 for share in found):
+        raise FerlibError(f"grow: expected pairs of shares, not {given!r:.60}")
+    return found

@@ -37,6 +37,7 @@ def train_to(
     lies there, and as for `fit`.
     """
     check_kind("recipe", recipe, Recipe, "a Recipe")
+    check_kind("command", command, str, "a text")
     check_data(learn, "learn")
     check_data(valid, "valid")
     check_prefix(prefix)  # before hours of training
