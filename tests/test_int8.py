@@ -353,7 +353,7 @@ def test_new_weights_take_the_old_ranges_away(copied):
 
 def test_weights_that_cannot_be_written_take_nothing_away(copied):
     before = contents(copied.parent)
-    with pytest.raises(TypeError):  # no JSON for a set
+    with pytest.raises(FerlibError, match="set is not JSON"):
         nets.save(nets.create("vgg-tiny", seed=9), copied, replace(INFO, valid={"n": {1, 2}}))
     assert contents(copied.parent) == before
 

@@ -375,7 +375,7 @@ def test_what_a_training_is_told_of_is_looked_at_first(tmp_path):
         evaluate(pets(), "ferplus-small", known=pets())
 
 
-@pytest.mark.parametrize("classes", [{"cat", "dog"}, (), 5, [1, 2]], ids=str)
+@pytest.mark.parametrize("classes", [{"cat"}, (), 5, [1, 2]], ids=str)
 def test_classes_are_a_list_of_names(classes, tmp_path):
     with pytest.raises(FerlibError, match="classes: expected"):
         folders.read(tmp_path, classes=classes)

@@ -87,9 +87,9 @@ def load(
     check_choice("precision", precision, PRECISIONS)
     info_file = stored_files(prefix)[2]
     ctx = ctx or mx.cpu()
-    runtime.check_context(ctx)
-    if precision in ("fused", "int8") and ctx.device_type != "cpu":
+    if precision in ("fused", "int8") and _card(ctx):
         raise FerlibError(f"{precision} is for the CPU: on {ctx} choose float32 or auto")
+    runtime.check_context(ctx)
     info = Info.read(info_file)
     net = _import(prefix, fastest(prefix, ctx) if precision == "auto" else precision, ctx)
     _check_name(net, info, info_file)
@@ -106,11 +106,13 @@ def fastest(prefix: str | Path, ctx: Any = None) -> str:
     (`runtime.fast_int8`); else "fused", float32 with each convolution, BatchNorm and ReLU as one
     step; "float32" on a GPU, which has no such graph.
     """
-    if ctx is not None:
-        runtime.check_context(ctx)
-    if ctx is not None and ctx.device_type != "cpu":
+    if _card(ctx):
         return "float32"
     return "int8" if int8_file(prefix).is_file() and runtime.fast_int8() else "fused"
+
+
+def _card(ctx: Any) -> bool:
+    return isinstance(ctx, mx.Context) and ctx.device_type != "cpu"
 
 
 def take_over(net: Any, prefix: str | Path, classes: tuple[str, ...] | None = None) -> None:
