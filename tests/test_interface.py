@@ -428,3 +428,67 @@ def test_a_thing_in_its_names_place_is_told_in_a_short_line(small):
         with pytest.raises(FerlibError, match=r"expected|unknown") as told:
             call()
         assert len(str(told.value)) < 600 and "\n" not in str(told.value)
+
+
+def test_net_and_info_in_each_others_place(small):
+    net, info = small
+    for call in (
+        lambda: nets.predict(info, GRAY, net),
+        lambda: nets.predict(net, GRAY, None),
+        lambda: nets.predict("ferplus", GRAY, info),
+    ):
+        with pytest.raises(FerlibError, match=r"expected the Info|expected a net"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"trials": 0},
+        {"trials": "2"},
+        {"minutes": "5"},
+        {"told": None},
+        {"data_options": 5},
+        {"folder": None},
+        {"recipe": "vgg-tiny"},
+    ],
+    ids=str,
+)
+def test_a_search_that_cannot_begin(wrong, tmp_path):
+    how = {"recipe": TINY, "folder": tmp_path / "tune"} | wrong
+    with pytest.raises(FerlibError, match="expected"):
+        training.tune(pets(), pets(), space={"lr": [0.1, 0.2]}, **how)
+    assert not list(tmp_path.iterdir())
+
+
+def test_people_may_be_numbered():
+    parts = pets(groups=np.repeat([1, 2, 3], 2))
+    assert set(parts.split("train").groups).isdisjoint(parts.split("valid").groups)
+
+
+def test_a_video_is_named_and_followed_by_what_can():
+    fer = Recognizer("ferplus-small")
+    for wrong in (None, ["clip.mp4"], PHOTO):
+        with pytest.raises(FerlibError, match="video: expected"):
+            list(video.frames(wrong))
+    with pytest.raises(FerlibError, match="no camera 99"):
+        list(video.frames(np.int64(99)))
+    for wrong in ({"every": 0}, {"every": "5"}, {"smoothing": -1}):
+        with pytest.raises(FerlibError, match="expected"):
+            video.follow([], fer, **wrong)
+    with pytest.raises(FerlibError, match="fer: expected a Recognizer"):
+        video.follow([], "ferplus")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.grid(GRAY, ["one"]),
+        lambda: plots.learning_curves("nowhere.csv"),
+        lambda: plots.learning_curves([]),
+        lambda: plots.accuracy_by_epoch({}),
+    ],
+)
+def test_what_cannot_be_drawn_names_the_plot(draw):
+    with pytest.raises(FerlibError, match=r"plots\.\w+ cannot draw this"):
+        draw()

@@ -346,7 +346,7 @@ def _fits(pictures: np.ndarray, size: int, channels: int) -> bool:
 
 def _scattered(name: str) -> bytes:
     """An order that has nothing to do with what names say."""
-    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(str(name).encode(errors="surrogateescape")).digest()
 
 
 def fingerprint(data: Dataset, pictures: "np.ndarray | Resized") -> str:

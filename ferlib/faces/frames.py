@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from ferlib.data import images
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind
 from ferlib.files import check_text, sweep
 
 _HEAD = 4096  # bytes by which a text is told
@@ -43,6 +44,9 @@ class Video:
     """
 
     def __init__(self, source: str | Path | int):
+        wanted = "a file's name, an address or a camera's number"
+        check_kind("video", source, (str, os.PathLike, Integral), wanted)
+        source = int(source) if isinstance(source, Integral) else source
         self.name, self.live = str(source), isinstance(source, int)
         self._capture = _captured(source)
         if not self._capture.isOpened():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, number
 from ferlib.faces import turning
 from ferlib.faces.face import Face
 from ferlib.faces.frames import Frame, Video, frames
@@ -42,6 +42,10 @@ def follow(
     """
     if isinstance(frames, str | bytes | os.PathLike | int):
         raise FerlibError("expected frames, such as video.frames(file) gives, not the file itself")
+    if not hasattr(fer, "classify"):
+        raise FerlibError(f"fer: expected a Recognizer, found {type(fer).__name__}")
+    if number("every", every, whole=True) < 1 or not number("smoothing", smoothing) >= 0:
+        raise FerlibError(f"every {every}, smoothing {smoothing}: expected 1, 0 or more")
     return _followed(frames, fer, every, smoothing)
 
 

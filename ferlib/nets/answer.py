@@ -8,6 +8,7 @@ import numpy as np
 
 from ferlib import runtime
 from ferlib.data.images import Crops, check_several, prepare
+from ferlib.errors import FerlibError, check_kind
 from ferlib.nets.info import Info
 from ferlib.nets.places import is_onnx, stored_files
 from ferlib.nets.prior import shift
@@ -50,6 +51,7 @@ def predict(net: Any, crops: Crops, info: Info, flip: bool = False) -> np.ndarra
     `net` is one of MXNet's or of `onnx_net`'s, `info` what came with the weights; `flip` averages
     each picture with its mirror image.
     """
+    check_kind("info", info, Info, "the Info that came with the net")
     check_several(crops)
     run = _logits(net)
     bias = np.array(0.0 if info.bias is None else info.bias, np.float32)
@@ -69,6 +71,9 @@ def _logits(net: Any) -> Callable[[np.ndarray], np.ndarray]:
     """What `images.prepare` gives (N, C, size, size) -> logits (N, K)."""
     if hasattr(net, "logits"):
         return net.logits
+    if not hasattr(net, "collect_params"):
+        told = "a net, such as the first that nets.load gives"
+        raise FerlibError(f"expected {told}, found {type(net).__name__}")
     mx = runtime.import_mxnet()
     ctx = next(iter(net.collect_params().values())).list_ctx()[0]
     return lambda batch: net(mx.nd.array(batch, ctx=ctx)).asnumpy()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ferlib.data import labels
-from ferlib.errors import need
+from ferlib.errors import FerlibError, need
 
 need("matplotlib", "plots", "drawing a plot")
 from matplotlib import rc_context  # noqa: E402  (after `need` has told of its absence)
@@ -44,13 +44,23 @@ class Picture(Figure):
             return file.getvalue()
 
 
+# What drawing raises where it is given something else, or fewer of one than of another.
+_UNDRAWN = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, OSError)
+
+
 def styled(function: Callable) -> Callable:
-    """Draw under STYLE without changing the reader's own settings."""
+    """Draw under STYLE without changing the reader's own settings; say so where it cannot be."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs) -> Figure:
         with rc_context(STYLE):
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except FerlibError:
+                raise
+            except _UNDRAWN as error:
+                what = f"plots.{function.__name__} cannot draw this"
+                raise FerlibError(f"{what} ({type(error).__name__}: {error})") from error
 
     return wrapper
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ferlib.errors import FerlibError, need
+from ferlib.errors import FerlibError, need, number
 from ferlib.files import check_place, make_folder, not_written
 
 # Of the log: epoch, lr, images_per_s, train_loss, valid_loss, valid_accuracy.
@@ -76,7 +76,7 @@ class EarlyStop(Callback):
     """
 
     def __init__(self, patience: int, figure: str = "valid_loss"):
-        if patience < 1:
+        if number("patience", patience, whole=True) < 1:
             raise FerlibError(f"a patience of {patience} epochs: expected 1 or more")
         self.patience, self.figure = patience, figure
 

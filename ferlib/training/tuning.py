@@ -17,6 +17,7 @@ from their results, not from whether the search was interrupted.
 import gc
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ import numpy as np
 from ferlib import runtime
 from ferlib.data.dataset import Dataset, fingerprint
 from ferlib.data.dataset import check as check_data
-from ferlib.errors import FerlibError, check_choice, need
+from ferlib.errors import FerlibError, check_choice, check_kind, need, number
 from ferlib.training import checkpoints, settings, study, teachers
 from ferlib.training.callbacks import Callback, Row
 from ferlib.training.loop import Diverged, fit
@@ -101,6 +102,12 @@ def tune(
     need("optuna", "tune", "a search for settings")
     need("sklearn", "tune", "telling which settings mattered")
     check_choice("figure", figure, study.FIGURES)
+    check_kind("recipe", recipe, Recipe, "a Recipe")
+    check_kind("data_options", data_options, str, "a text")
+    check_kind("told", told, Callable, "a function of a line")  # type: ignore[arg-type]
+    check_kind("folder", folder, (str, os.PathLike), "a folder's name")
+    if number("trials", trials, whole=True) < 1 or not number("minutes", minutes) >= 0:
+        raise FerlibError(f"{trials} trials in {minutes:g} minutes: expected 1, 0 or more")
     if not str(folder):  # Path("") would be the working folder
         raise FerlibError("the folder's name is empty: name one that keeps the search")
     check_data(learn, "learn")
