@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from ferlib.errors import FerlibError
+from ferlib.errors import FerlibError, check_kind
 
 
 @contextlib.contextmanager
@@ -167,6 +167,13 @@ def check_text(path: str | Path) -> None:
     """FerlibError for a name that is no text: MXNet's files and SQLite's take no other."""
     if not is_text(str(path)):
         raise FerlibError(f"cannot write {str(path)!a}: its name is not in UTF-8", "not_written")
+
+
+def check_folder(folder: str | Path) -> None:
+    """FerlibError for what is no folder's name; Path("") would be the working folder."""
+    check_kind("folder", folder, (str, os.PathLike), "a folder's name")
+    if not str(folder):
+        raise FerlibError("the folder's name is empty")
 
 
 def cache_folder() -> Path:

@@ -371,6 +371,8 @@ def test_what_a_training_is_told_of_is_looked_at_first(tmp_path):
             training.fit(pets(), pets(), TINY, callbacks=[none])
     with pytest.raises(FerlibError, match="folder: expected"):
         training.fit(pets(), pets(), TINY, [training.EarlyStop(3)])
+    with pytest.raises(FerlibError, match="folder: expected"):
+        training.train_to(tmp_path / "net", pets(), pets(), TINY, folder=5)
     with pytest.raises(FerlibError, match="known: expected FER2013"):
         evaluate(pets(), "ferplus-small", known=pets())
 
@@ -408,7 +410,7 @@ def test_gray_is_made_of_colours():
 
 def test_some_rows_of_a_data_set():
     assert len(pets().take([])) == 0
-    for wrong in ([10], ["a"], [True, False], None):
+    for wrong in ([10], [-7], ["a"], [True, False], None):
         with pytest.raises(FerlibError, match="expected rows of 6"):
             pets().take(wrong)
     with pytest.raises(FerlibError, match="unknown class 'mouse'"):

@@ -179,7 +179,11 @@ class Dataset:
             return np.flatnonzero(found)
         if found.shape == (0,):  # an empty list is of floats
             return np.zeros(0, int)
-        if found.dtype.kind not in "iu" or found.ndim != 1 or found.max() >= len(self):
+        if (
+            found.dtype.kind not in "iu"
+            or found.ndim != 1
+            or not -len(self) <= found.min() <= found.max() < len(self)
+        ):
             raise FerlibError(f"expected rows of {len(self)}, numbers or bools, not {rows!r:.60}")
         return found
 
@@ -311,7 +315,7 @@ def _check_rows(data: Dataset) -> None:
         raise FerlibError(f"parts are told by 0, 1 and 2 for {', '.join(SPLITS)}")
 
 
-def check(data: Any, what: str) -> None:
+def check_dataset(data: Any, what: str) -> None:
     """FerlibError unless `data` is a Dataset; it says how to have one of FER2013."""
     if isinstance(data, Dataset):
         return

@@ -20,6 +20,7 @@ from ferlib.data.gather import DEPTH, SKIP, Found, levels, pictures, subfolders,
 from ferlib.data.labels import EMOTIONS
 from ferlib.data.naming import Names, split_named
 from ferlib.errors import FerlibError, check_kind
+from ferlib.files import check_folder
 
 # In the order in which "auto" tries them: a plain folder comes last.
 FORMS: dict[str, Callable[[Path], Found | None]] = {
@@ -57,12 +58,10 @@ def read(
     Where all of `classes` are emotions, pictures of the others are `skipped`. Raises FerlibError
     where the layout is another, nothing has a class, a name is unknown, or a CSV is damaged.
     """
-    for name in [] if classes is None else _several(classes):
-        check_kind("classes", name, str, "names")
+    _check_classes(classes)
     if classes is not None and set(classes) < set(EMOTIONS):
         return read(folder, kind, names).only(tuple(classes))
-    if not str(folder):  # Path("") would be the working folder
-        raise FerlibError("the folder's name is empty")
+    check_folder(folder)
     folder = Path(folder)
     if kind not in ("auto", *KINDS):
         raise FerlibError(f"unknown kind {kind!r}: expected auto, {', '.join(KINDS)}")
@@ -84,12 +83,15 @@ def read(
     return found.dataset(str(folder))
 
 
-def _several(classes: Sequence[str]) -> Sequence[str]:
-    """In an order: a set's is another at each start of Python."""
+def _check_classes(classes: Sequence[str] | None) -> None:
+    """FerlibError unless these are names in an order: a set's is another at each start of Python."""
+    if classes is None:
+        return
     check_kind("classes", classes, (tuple, list), "a list of names")
     if not classes:
         raise FerlibError("classes: expected one name or more, or None for all there are")
-    return classes
+    for name in classes:
+        check_kind("classes", name, str, "names")
 
 
 def shows_emotions(folder: str | Path, names: Mapping[str, str] | None = None) -> bool:

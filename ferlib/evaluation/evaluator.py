@@ -9,8 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ferlib.data import fer2013, images
-from ferlib.data.dataset import Dataset
-from ferlib.data.dataset import check as check_data
+from ferlib.data.dataset import Dataset, check_dataset
 from ferlib.data.fer2013 import Fer2013
 from ferlib.errors import FerlibError, check_choice, check_kind
 from ferlib.evaluation import figures as drawings
@@ -52,7 +51,7 @@ def evaluate(
     Raises FerlibError; pictures that cannot be read are in the report's `unreadable`.
     """
     check_choice("way to faces", faces, FACES)
-    check_data(data, "data")
+    check_dataset(data, "data")
     if known is not None:
         check_kind("known", known, Fer2013, "FER2013 as a whole, such as fer2013.load() gives")
     if figures:

@@ -77,6 +77,7 @@ def described(net: Any, info: Info, valid: Dataset, seed: int) -> Info:
     pictures = valid.array(info.input_size, info.channels)[np.arange(len(valid))]
     figures, raw = (vars(measure(predict(net, pictures, how), valid)) for how in (info, info.raw()))
     keys = ("accuracy", "balanced_accuracy", "loss", "kl", "ece")
+    # As JSON has it, whatever somebody told of data of their own.
     about = {name: it if isinstance(it, str) else f"{it}" for name, it in valid.about.items()}
     conditions = {"split": "valid"} | about | {"seeds": [seed]}
     more = {"raw": {key: raw[key] for key in keys}}

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ferlib import runtime
-from ferlib.errors import FerlibError, check_kind
-from ferlib.files import check_free, check_text, make_folder, not_written, whole_file
+from ferlib.errors import FerlibError
+from ferlib.files import check_folder, check_free, check_text, make_folder, not_written, whole_file
 from ferlib.training.recipe import Recipe
 
 mx = runtime.import_mxnet()
@@ -134,9 +134,7 @@ def locked(folder: str | Path | None) -> Iterator[None]:
     if folder is None:
         yield
         return
-    check_kind("folder", folder, (str, os.PathLike), "a folder's name")
-    if not str(folder):  # Path("") would be the working folder
-        raise FerlibError("the folder's name is empty: name one, or None to keep nothing")
+    check_folder(folder)
     check_text(folder)
     made = make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)

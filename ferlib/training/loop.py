@@ -11,8 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ferlib import files, runtime
-from ferlib.data.dataset import Dataset, fingerprint
-from ferlib.data.dataset import check as check_data
+from ferlib.data.dataset import Dataset, check_dataset, fingerprint
 from ferlib.errors import FerlibError, check_kind
 from ferlib.metrics import measure
 from ferlib.nets import imagenet, registry, store
@@ -48,19 +47,16 @@ def fit(
     Pictures of `learn` that the scheme cannot learn from are left out; `valid` is judged by those
     whose class is agreed on. With a `folder`, every epoch is kept there as one rename, and the same
     call after a kill goes on from it and ends with the same weights; `log.csv` there can be
-    plotted. Where the recipe averages the weights, the net has their mean. `callbacks` are told of
-    each batch and epoch; `progress` prints a line an epoch and shows bars.
+    plotted. Where the recipe averages the weights, the net has their mean. `ctx` are the devices to
+    train on (`runtime.contexts()`); `callbacks`, one or several, are told of each batch and epoch;
+    `progress` prints a line an epoch and shows bars.
     FerlibError when the classes differ, the pictures are too few, or the folder holds a run with
     another recipe, precision or data, or is in use; `Diverged` when the rate was far too high.
     """
-    several = [callbacks] if isinstance(callbacks, Callback) else callbacks
-    check_kind("callbacks", several, (list, tuple), "a list of them")
-    for one in several:
-        check_kind("callbacks", one, Callback, "each to be a Callback, made already")
-    told = [*([Lines()] if progress else []), *several]
+    told = [*([Lines()] if progress else []), *_several(callbacks)]
     check_kind("recipe", recipe, Recipe, "a Recipe")
-    check_data(learn, "learn")
-    check_data(valid, "valid")
+    check_dataset(learn, "learn")
+    check_dataset(valid, "valid")
     run = Run(recipe, _devices(ctx), _learnable(learn, valid, recipe), valid)
     with checkpoints.locked(folder):
         if folder is not None:
@@ -79,6 +75,15 @@ def fit(
         for callback in told:
             callback.on_end(run)
     return _copy(run) if run.average else run.net, run.log
+
+
+def _several(callbacks: Any) -> Sequence[Callback]:
+    """The callbacks, also where one comes alone; FerlibError where one is none."""
+    several = [callbacks] if isinstance(callbacks, Callback) else callbacks
+    check_kind("callbacks", several, (list, tuple), "a list of them")
+    for one in several:
+        check_kind("callbacks", one, Callback, "each to be a Callback, made already")
+    return several
 
 
 def _devices(ctx: Any) -> list:

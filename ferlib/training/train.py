@@ -6,10 +6,10 @@ from datetime import date
 from pathlib import Path
 
 from ferlib import runtime
-from ferlib.data.dataset import Dataset
-from ferlib.data.dataset import check as check_data
+from ferlib.data.dataset import Dataset, check_dataset
 from ferlib.data.labels import EMOTIONS, SEVEN
 from ferlib.errors import FerlibError, check_kind
+from ferlib.files import check_folder
 from ferlib.nets import store
 from ferlib.nets.info import Info, Trained
 from ferlib.nets.places import check_prefix, weight_files
@@ -38,9 +38,11 @@ def train_to(
     """
     check_kind("recipe", recipe, Recipe, "a Recipe")
     check_kind("command", command, str, "a text")
-    check_data(learn, "learn")
-    check_data(valid, "valid")
+    check_dataset(learn, "learn")
+    check_dataset(valid, "valid")
     check_prefix(prefix)  # before hours of training
+    if folder:
+        check_folder(folder)
     folder = Path(folder or f"{prefix}-run")
     _check_own(prefix, folder)
     machine = runtime.describe() | {"precision": chosen(recipe, runtime.contexts())}

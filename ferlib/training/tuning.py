@@ -17,7 +17,6 @@ from their results, not from whether the search was interrupted.
 import gc
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from ferlib import runtime
-from ferlib.data.dataset import Dataset, fingerprint
-from ferlib.data.dataset import check as check_data
+from ferlib.data.dataset import Dataset, check_dataset, fingerprint
 from ferlib.errors import FerlibError, check_choice, check_kind, need, number
+from ferlib.files import check_folder
 from ferlib.training import checkpoints, settings, study, teachers
 from ferlib.training.callbacks import Callback, Row
 from ferlib.training.loop import Diverged, fit
@@ -104,14 +103,13 @@ def tune(
     check_choice("figure", figure, study.FIGURES)
     check_kind("recipe", recipe, Recipe, "a Recipe")
     check_kind("data_options", data_options, str, "a text")
-    check_kind("told", told, Callable, "a function of a line")  # type: ignore[arg-type]
-    check_kind("folder", folder, (str, os.PathLike), "a folder's name")
+    if not callable(told):
+        raise FerlibError(f"told: expected a function of a line, found {type(told).__name__}")
+    check_folder(folder)
     if number("trials", trials, whole=True) < 1 or not number("minutes", minutes) >= 0:
         raise FerlibError(f"{trials} trials in {minutes:g} minutes: expected 1, 0 or more")
-    if not str(folder):  # Path("") would be the working folder
-        raise FerlibError("the folder's name is empty: name one that keeps the search")
-    check_data(learn, "learn")
-    check_data(valid, "valid")
+    check_dataset(learn, "learn")
+    check_dataset(valid, "valid")
     wanted = default_space(recipe, _fewest(learn, [recipe.scheme])) if space is None else space
     ranges = checked(wanted, recipe)
     learn, valid = (_in_memory(data, recipe) for data in (learn, valid))
