@@ -810,6 +810,8 @@ def test_a_teacher_of_another_size_sees_the_same_views_at_its_own(drawn, first, 
         views = views - views.mean(axis=(1, 2), keepdims=True)
         views /= views.std(axis=(1, 2), keepdims=True)
         expected = net(mx.nd.array(views[:, None])).asnumpy()
+        seen = teachers._at(48, mx.nd.array(batch)).asnumpy()
+        np.testing.assert_allclose((seen**2).mean(axis=(1, 2, 3)), 1, atol=1e-3)
         unlike = np.abs(softmax(logits) - softmax(expected)).mean()
         assert unlike < 0.01, unlike
 

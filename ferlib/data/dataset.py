@@ -179,11 +179,8 @@ class Dataset:
             return np.flatnonzero(found)
         if found.shape == (0,):  # an empty list is of floats
             return np.zeros(0, int)
-        if (
-            found.dtype.kind not in "iu"
-            or found.ndim != 1
-            or not -len(self) <= found.min() <= found.max() < len(self)
-        ):
+        numbers = found.dtype.kind in "iu" and found.ndim == 1
+        if not numbers or not -len(self) <= found.min() <= found.max() < len(self):
             raise FerlibError(f"expected rows of {len(self)}, numbers or bools, not {rows!r:.60}")
         return found
 

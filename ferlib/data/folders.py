@@ -84,7 +84,7 @@ def read(
 
 
 def _check_classes(classes: Sequence[str] | None) -> None:
-    """FerlibError unless these are names in an order: a set's is another at each start of Python."""
+    """FerlibError unless these are names in an order, which a set has not."""
     if classes is None:
         return
     check_kind("classes", classes, (tuple, list), "a list of names")
