@@ -45,7 +45,8 @@ def follow(
     if not hasattr(fer, "classify"):
         raise FerlibError(f"fer: expected a Recognizer, found {type(fer).__name__}")
     if number("every", every, whole=True) < 1 or not number("smoothing", smoothing) >= 0:
-        raise FerlibError(f"every {every}, smoothing {smoothing}: expected 1, 0 or more")
+        wanted = "expected every from 1 on, smoothing from 0 on"
+        raise FerlibError(f"every {every}, smoothing {smoothing}: {wanted}")
     return _followed(frames, fer, every, smoothing)
 
 

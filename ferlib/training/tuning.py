@@ -107,7 +107,9 @@ def tune(
         raise FerlibError(f"told: expected a function of a line, found {type(told).__name__}")
     check_folder(folder)
     if number("trials", trials, whole=True) < 1 or not number("minutes", minutes) >= 0:
-        raise FerlibError(f"{trials} trials in {minutes:g} minutes: expected 1, 0 or more")
+        raise FerlibError(
+            f"{trials} trials, {minutes:g} minutes: expected 1 trial or more, 0 minutes or more"
+        )
     check_dataset(learn, "learn")
     check_dataset(valid, "valid")
     wanted = default_space(recipe, _fewest(learn, [recipe.scheme])) if space is None else space
